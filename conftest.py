@@ -1,0 +1,3 @@
+"""Load the acceptance plugin; everything else lives in `harness`."""
+
+pytest_plugins = ["harness.plugin"]

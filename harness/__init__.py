@@ -1,0 +1,1 @@
+"""Boot throwaway VMs from a spec and prove that a migration keeps its promises."""

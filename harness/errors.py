@@ -1,0 +1,154 @@
+"""Every exception the harness raises, in two worlds that never meet.
+
+    Exception
+    ├── HarnessError              the instrument broke: the verdict is `broken`
+    │   ├── InputError            what the user gave is wrong; lists every fault
+    │   ├── HostError             this computer lacks something; says how to mend it
+    │   ├── DeadlineExpired       awaited something that did not come in time
+    │   ├── ProcessFailed         a helper process ended with an error
+    │   ├── MachineError          a machine could not be driven any further
+    │   │   ├── LaunchFailed      QEMU did not come up
+    │   │   ├── MachineDied       QEMU ended while it was needed
+    │   │   └── GuestPanicked     the guest kernel panicked
+    │   └── NotExercised          the event under test did not happen
+    └── GuestFailure              the subject failed: the verdict is `fail`
+        └── CheckFailed           one or more named checks did not hold
+
+A message has up to four parts: what went wrong or was awaited, what was seen, the last
+lines of evidence, and a hint. Exceptions hold them as data; `str()` renders them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class HarnessError(Exception):
+    """The instrument broke; says nothing about the subject."""
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        seen: str = "",
+        evidence: Sequence[str] = (),
+        hint: str = "",
+    ) -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.seen = seen
+        self.evidence = tuple(evidence)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return render(self.summary, self.seen, self.evidence, self.hint)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong with what the user gave.
+
+    `where` is a file (and line, where known), `key` the setting inside it, `value` what
+    was found, `allowed` what would have been right.
+    """
+
+    where: str
+    key: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        place = f"{self.where}: {self.key}" if self.key else self.where
+        found = f" = {self.value}" if self.value else ""
+        return f"{place}{found}: {self.allowed}"
+
+
+class InputError(HarnessError):
+    """What the user gave is wrong; every fault is listed. Exit status 2."""
+
+    def __init__(
+        self, summary: str, faults: Sequence[Fault] = (), *, hint: str = ""
+    ) -> None:
+        super().__init__(summary, evidence=[str(f) for f in faults], hint=hint)
+        self.faults = tuple(faults)
+
+
+class HostError(InputError):
+    """This computer lacks something that was asked for; says how to mend it."""
+
+
+class DeadlineExpired(HarnessError):
+    """Something awaited did not come in time."""
+
+
+class ProcessFailed(HarnessError):
+    """A helper process ended with an error."""
+
+
+class MachineError(HarnessError):
+    """A machine could not be driven any further."""
+
+
+class LaunchFailed(MachineError):
+    """QEMU did not come up; carries its argv, exit status and output as evidence."""
+
+
+class MachineDied(MachineError):
+    """QEMU ended while it was still needed."""
+
+
+class GuestPanicked(MachineError):
+    """The guest kernel panicked, as seen by pvpanic or on the console."""
+
+
+class NotExercised(HarnessError):
+    """The event under test did not happen, so nothing was proven."""
+
+    def __init__(self, event: str, *, seen: str = "") -> None:
+        super().__init__(f"not exercised: {event}", seen=seen)
+
+
+class GuestFailure(AssertionError):
+    """The subject did not do what it should; never shares a base with HarnessError."""
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        seen: str = "",
+        evidence: Sequence[str] = (),
+        hint: str = "",
+    ) -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.seen = seen
+        self.evidence = tuple(evidence)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return render(self.summary, self.seen, self.evidence, self.hint)
+
+
+class CheckFailed(GuestFailure):
+    """One or more named checks of a test did not hold."""
+
+    def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
+        names = ", ".join(name for name, _ in failures)
+        lines = [f"{name}: {reason}" for name, reason in failures]
+        super().__init__(f"failed checks: {names}", evidence=lines)
+        self.failures = tuple(failures)
+
+
+def render(summary: str, seen: str, evidence: Sequence[str], hint: str) -> str:
+    """Lay out the four parts of a message, leaving out the empty ones."""
+    lines = [summary]
+    if seen:
+        lines.append(f"  seen: {seen}")
+    lines.extend(f"  | {line}" for item in evidence for line in item.splitlines())
+    if hint:
+        lines.append(f"  hint: {hint}")
+    return "\n".join(lines)

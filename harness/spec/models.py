@@ -1,0 +1,274 @@
+"""The frozen models a fleet spec is made of.
+
+Field names are ours, aliases are the option names of the `cloonar.vms` module, and only
+aliases are read from files. Descriptions are what a person sees in a fault, so they say
+what is allowed, with its unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from harness.spec.cloudinit import check_network_config, check_user_data
+from harness.spec.crosscheck import crosscheck
+from harness.spec.fields import (
+    HOST_PATTERN,
+    NAME_PATTERN,
+    NAME_RULE,
+    TAP_PREFIX,
+    Address,
+    Mac,
+    Matching,
+    Service,
+    Subnet,
+)
+
+CROSS_CHECK = "cross_check"  # type of the error that joins all cross checks
+
+Name = Annotated[str, Matching(NAME_PATTERN, NAME_RULE)]
+HostName = Annotated[
+    str,
+    Matching(
+        HOST_PATTERN,
+        "a DNS name in lower case such as dev.cloonar.com, no dot at its end",
+    ),
+]
+UnitName = Annotated[
+    str,
+    Matching(
+        r"^[A-Za-z0-9][A-Za-z0-9:_.@-]{0,240}\.service$",
+        'the name of a systemd service such as "lab.service"',
+    ),
+]
+UserName = Annotated[
+    str,
+    Matching(
+        r"^[a-z_][a-z0-9_-]{0,31}$",
+        "a user name of 1 to 32 characters a-z, 0-9, _ and -, a letter or _ first",
+    ),
+]
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class Model(BaseModel):
+    """What all parts share: frozen, and no setting that nobody reads."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_alias=True,
+        validate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class CloudInit(Model):
+    """What cloud-init finds on the seed ISO; empty means the derived default."""
+
+    user_data: Annotated[str, AfterValidator(check_user_data)] = Field(
+        "", alias="userData"
+    )
+    """cloud-init user-data with its header line, or empty for the derived default"""
+    network_config: Annotated[str, AfterValidator(check_network_config)] = Field(
+        "", alias="networkConfig"
+    )
+    """cloud-init network-config (version 1 or 2), or empty for a static address"""
+
+
+def _name_comes_from_the_key(schema: dict[str, Any]) -> None:
+    schema["required"].remove("name")
+
+
+class Vm(Model):
+    """One VM, with the options of the module."""
+
+    model_config = ConfigDict(json_schema_extra=_name_comes_from_the_key)
+
+    name: Name
+    """the key under [vms]"""
+    mac: Mac
+    """a unicast, locally administered MAC address such as 52:54:00:97:00:16"""
+    ip: Address
+    """an IPv4 address inside the subnet"""
+    mem: Whole = Field(2048, ge=128, le=4 * 2**20)
+    """memory in MiB, a whole number from 128 to 4194304"""
+    vcpu: Whole = Field(2, ge=1, le=255)
+    """number of virtual CPUs, a whole number from 1 to 255"""
+    disk_size_g: Whole = Field(20, alias="diskSizeG", ge=1, le=65536)
+    """disk size in GiB, a whole number from 1 to 65536"""
+    autostart: bool = Field(default=True, strict=True)
+    """whether the unit starts with the host, true or false"""
+    cpu_weight: Whole | None = Field(None, alias="cpuWeight", ge=1, le=10000)
+    """systemd CPUWeight, a whole number from 1 to 10000; absent leaves systemd's 100"""
+    cloud_init: CloudInit = Field(CloudInit(), alias="cloudInit")
+    """user-data and network-config of the first boot"""
+
+    @property
+    def tap(self) -> str:
+        """Name of the VM's interface on the host, at most 15 bytes."""
+        return TAP_PREFIX + self.name
+
+
+class Network(Model):
+    """The LAN that the VMs live in, and who else lives there."""
+
+    subnet: Subnet = IPv4Network("10.42.97.0/24")
+    """an IPv4 subnet such as 10.42.97.0/24, /8 to /28"""
+    gateway: Address = IPv4Address("10.42.97.1")
+    """the IPv4 address of the gateway (fw) inside the subnet"""
+    client: Address | None = None
+    """the LAN client's IPv4 address; absent takes the last one of the subnet"""
+    hosts: dict[HostName, Address] = {}
+    """what the gateway's dnsmasq serves: DNS name = IPv4 address"""
+    services: dict[Name, Service] = {}
+    """hosts that VMs must reach: name = "address:port", an address each"""
+
+    @property
+    def client_address(self) -> IPv4Address:
+        """The address that the LAN client has."""
+        return self.client or self.subnet.broadcast_address - 1
+
+
+class Lab(Model):
+    """The service whose sessions must survive."""
+
+    unit: UnitName = "lab.service"
+    """the name of a systemd service such as lab.service"""
+    user: UserName = "lab"
+    """the user that sessions run as"""
+    port: Whole = Field(8080, ge=1, le=65535)
+    """the TCP port of its web page, a whole number from 1 to 65535"""
+
+
+class Migration(Model):
+    """The VM that is validated on a temporary address and then swapped."""
+
+    vm: str
+    """the name of a VM under [vms]"""
+    temporary: Address
+    """the IPv4 address used until the swap"""
+    final: Address
+    """the IPv4 address used after the swap"""
+
+
+class Budgets(Model):
+    """Every threshold that a suite uses; the unit is in the name."""
+
+    heartbeat_gap_ms: Number = 1000
+    """longest silence of a session's 100 ms heartbeat during a switch, milliseconds"""
+    switch_lab_outage_s: Number = 15
+    """longest time lab may be down while a switch restarts it, seconds"""
+    session_reach_s: Number = 5
+    """longest time until a typed line shows on a session's screen, seconds"""
+    reboot_s: Number = 120
+    """longest time from the reboot command until the guest takes commands, seconds"""
+    boot_free_factor: Number = 2
+    """free space on the file system of /boot, in sizes of one generation's kernel and
+    initrd"""
+    swap_outage_s: Number = 30
+    """longest time the final address may be silent during the swap, seconds"""
+    swap_rollback_s: Number = 60
+    """longest time the final address may be silent while going back, seconds"""
+    neighbour_convergence_s: Number = 10
+    """longest time until all neighbours know the new MAC after the swap, seconds"""
+    dns_ttl_s: Number = 60
+    """longest time to live of a DNS answer for a VM, seconds"""
+    inode_share: Annotated[Number, Field(le=1)] = 0.5
+    """largest share of a file system's inodes in use, above 0 and up to 1"""
+    inode_growth_per_cycle: Number = 500
+    """largest fitted growth in inodes per switch + GC cycle"""
+    bytes_per_inode_max: Number = 16384
+    """largest bytes-per-inode ratio of a file system with a Nix store, bytes"""
+    inode_generations_headroom: Number = 20
+    """how many more generations must fit in the free inodes, generations"""
+
+
+class Throwaway(Model):
+    """What a throwaway machine gets at most of what its VM has."""
+
+    mem: Whole = Field(1024, ge=128)
+    """most memory of a throwaway machine in MiB, a whole number from 128"""
+    vcpu: Whole = Field(2, ge=1)
+    """most virtual CPUs of a throwaway machine, a whole number from 1"""
+    disk_size_g: Whole = Field(8, alias="diskSizeG", ge=1)
+    """largest disk of a throwaway machine in GiB, a whole number from 1"""
+
+
+class Fleet(Model):
+    """A whole spec: the network, its VMs, what moves, and the budgets it must hold."""
+
+    model_config = ConfigDict(title="Fleet spec of the VM acceptance harness")
+
+    network: Network = Network()
+    vms: dict[str, Vm] = Field(
+        min_length=1, json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}}
+    )
+    """one table per VM, at least one"""
+    lab: Lab = Lab()
+    migration: Migration | None = None
+    budgets: Budgets = Budgets()
+    throwaway: Throwaway = Throwaway()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_vms(cls, data: object) -> object:
+        """Give each VM the name that it stands under."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("vms"), Mapping):
+            return data
+        named = {
+            key: {"name": key, **vm} if isinstance(vm, Mapping) else vm
+            for key, vm in data["vms"].items()
+        }
+        return {**data, "vms": named}
+
+    @model_validator(mode="after")
+    def _cross_checked(self) -> Self:
+        """Refuse parts that do not fit together; the loader lists each on its own."""
+        faults = crosscheck(self.model_dump(mode="json", by_alias=True))
+        if faults:
+            text = "; ".join(f"{'.'.join(f.at)}: {f.allowed}" for f in faults)
+            raise PydanticCustomError(CROSS_CHECK, "{text}", {"text": text})
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything in the spec, defaults included."""
+        plain = self.model_dump(mode="json", by_alias=True)
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def throwaway_vm(self, name: str) -> Vm:
+        """Return the VM scaled down to the caps of [throwaway]."""
+        vm, most = self.vms[name], self.throwaway
+        return vm.model_copy(
+            update={
+                "mem": min(vm.mem, most.mem),
+                "vcpu": min(vm.vcpu, most.vcpu),
+                "disk_size_g": min(vm.disk_size_g, most.disk_size_g),
+            }
+        )
+
+    @property
+    def scaled(self) -> list[str]:
+        """One sentence per VM and value that [throwaway] scales down."""
+        sentences = []
+        for name, vm in self.vms.items():
+            small = self.throwaway_vm(name)
+            sentences += [
+                f"{name}: {what} scaled down from {full} to {used}"
+                for what, full, used in (
+                    ("memory", f"{vm.mem} MiB", f"{small.mem} MiB"),
+                    ("vcpu", f"{vm.vcpu}", f"{small.vcpu}"),
+                    ("disk", f"{vm.disk_size_g} GiB", f"{small.disk_size_g} GiB"),
+                )
+                if full != used
+            ]
+        return sentences

@@ -155,6 +155,7 @@ def _migration(view: _View) -> Iterator[Problem]:
     if isinstance(name, str) and name not in view.vms:
         known = ", ".join(sorted(view.vms)) or "none"
         yield Problem(("migration", "vm"), f"a VM under [vms], which has: {known}")
+        return
     if temporary and temporary == final:
         yield Problem(("migration", "final"), f"not the temporary address {temporary}")
     own = view.ips.get(name) if isinstance(name, str) else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 COMPANION = "fleet.toml"
+SUFFIXES = (".toml", ".json")
 LARGEST = 4 * 2**20  # bytes; no spec is that long, and /dev/zero is longer
 SHOWN = 60  # characters of a wrong value
 SECRET = {"cloudInit", "userData", "networkConfig"}  # may hold passwords and keys
@@ -37,15 +38,14 @@ def load(path: Path) -> Fleet:
     JSON holds the VMs alone; the rest comes from a `fleet.toml` beside it, if there is
     one, else from the defaults. Raises InputError with every fault.
     """
+    if path.suffix not in SUFFIXES:
+        raise _error([Fault(str(path), "", "", "a file named *.toml or *.json")])
     text = _read(path)
-    if path.suffix == ".json":
-        beside = path.with_name(COMPANION)
-        companion = (_read(beside), str(beside)) if beside.exists() else None
-        return parse_nix_json(text, str(path), companion=companion)
     if path.suffix == ".toml":
         return parse_toml(text, str(path))
-    fault = Fault(str(path), "", "", "a file named *.toml or *.json")
-    raise _error([fault])
+    beside = path.with_name(COMPANION)
+    companion = (_read(beside), str(beside)) if beside.exists() else None
+    return parse_nix_json(text, str(path), companion=companion)
 
 
 def parse_toml(text: str, source: str = COMPANION) -> Fleet:

@@ -1,1 +1,1 @@
-"""Placeholder, its owner replaces it."""
+"""What runs inside a guest: transports that reach it, views that ask it questions."""

@@ -1,1 +1,28 @@
-"""Placeholder, its owner replaces it."""
+"""The migration as a graph of machine states, each built once and cached.
+
+`cloud → nixos → onboarded → swapped`. A stage is a function of its inputs; its result,
+RAM and disk, is kept under their digest and thawed per test into a private overlay.
+"""
+
+from harness.stage.cache import (
+    Cached,
+    cached,
+    clean,
+    ensure,
+    machine_at,
+    stage_digest,
+)
+from harness.stage.graph import STAGES, Ground, Stage, lineage
+
+__all__ = [
+    "STAGES",
+    "Cached",
+    "Ground",
+    "Stage",
+    "cached",
+    "clean",
+    "ensure",
+    "lineage",
+    "machine_at",
+    "stage_digest",
+]

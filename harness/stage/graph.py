@@ -1,0 +1,185 @@
+"""What the stages are, and how a machine gets from one to the next."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.host import Accelerator
+    from harness.image import Image
+    from harness.machine import Machine
+    from harness.spec import Fleet, Vm
+
+# The sessions every onboarded machine has: what people leave running for days.
+SESSIONS = ("alpha", "beta")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every stage of a run stands on."""
+
+    fleet: Fleet
+    image: Image
+    accelerator: Accelerator
+
+    def vm(self, name: str) -> Vm:
+        """Return the throwaway-sized VM of that name; `old` is the one to retire."""
+        if name == OLD:
+            return self._old()
+        return self.fleet.throwaway_vm(name)
+
+    def _old(self) -> Vm:
+        migration = self.fleet.migration
+        if migration is None:
+            raise HarnessError(
+                "no old VM: the spec has no [migration]",
+                hint="add [migration] with vm, temporary and final to the fleet file",
+            )
+        heir = self.fleet.throwaway_vm(migration.vm)
+        return heir.model_copy(
+            update={
+                "name": OLD,
+                "ip": migration.final,
+                "mac": _neighbour_mac(heir.mac),
+                "cloud_init": heir.cloud_init.model_copy(
+                    update={"user_data": _OLD_USER_DATA.format(lab=self.fleet.lab)}
+                ),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One state of the migration.
+
+    `advance` brings a running machine from the parent's state to this one; `code` is
+    what the digest sees of it.
+    """
+
+    name: str
+    parent: str | None
+    title: str
+    advance: Callable[[Machine, Ground], None]
+
+
+def lineage(stage: str) -> list[Stage]:
+    """Return the stages from the first to the named one. Raises HarnessError."""
+    line: list[Stage] = []
+    name: str | None = stage
+    while name is not None:
+        if name not in STAGES:
+            raise HarnessError(
+                f"no stage {name!r}", hint=f"there are: {', '.join(STAGES)}"
+            )
+        line.insert(0, STAGES[name])
+        name = STAGES[name].parent
+    return line
+
+
+def _finish_cloud_init(machine: Machine, _ground: Ground) -> None:
+    """Wait until cloud-init has applied the seed, and hold it to its own verdict."""
+    machine.succeed("cloud-init", "status", "--wait", timeout=300)
+
+
+def _infect(machine: Machine, ground: Ground) -> None:
+    """Convert the cloud image, then reboot through its own boot loader.
+
+    A machine whose image is a NixOS already has nothing to convert.
+    """
+    if machine.execute("test", "-e", "/etc/NIXOS").rc == 0:
+        return
+    vm, network = machine.vm, ground.fleet.network
+    machine.succeed(
+        "/usr/lib/reference/nixos/infect",
+        *("--mac", vm.mac),
+        *("--address", f"{vm.ip}/{network.subnet.prefixlen}"),
+        *("--gateway", str(network.gateway)),
+        timeout=600,
+    )
+    machine.reboot()
+    machine.wait_for_unit("multi-user.target")
+
+
+def _onboard(machine: Machine, ground: Ground) -> None:
+    """Apply hosts/dev, then leave two sessions running, as people do."""
+    result = machine.system.rebuild("switch", timeout=600)
+    if result.rc != 0:
+        raise HarnessError(
+            "onboarding: nixos-rebuild switch failed",
+            seen=f"exit status {result.rc}",
+            evidence=result.output.splitlines()[-30:],
+        )
+    machine.wait_for_unit(ground.fleet.lab.unit)
+    for session in SESSIONS:
+        machine.lab.start_session(session)
+        machine.lab.start_heartbeat(session)
+
+
+def _swap(machine: Machine, ground: Ground) -> None:
+    """Move the machine from its temporary to its final address by a switch."""
+    migration = ground.fleet.migration
+    if migration is None:
+        raise HarnessError("stage `swapped` needs [migration] in the fleet file")
+    readdress(machine, migration.temporary, migration.final)
+
+
+def readdress(
+    machine: Machine,
+    old: ipaddress.IPv4Address,
+    new: ipaddress.IPv4Address,
+) -> None:
+    """Change hosts/dev's address as a person would, then switch. Raises HarnessError.
+
+    The switch may well report a failed command channel of its own making (ssh); ours
+    is the guest agent, so its exit status can be trusted.
+    """
+    machine.succeed(
+        *("sed", "-i", f"s/{re.escape(str(old))}/{new}/g"),
+        "/etc/nixos/networking.nix",
+    )
+    result = machine.system.rebuild("switch", timeout=600)
+    if result.rc != 0:
+        raise HarnessError(
+            f"nixos-rebuild switch from {old} to {new} failed",
+            seen=f"exit status {result.rc}",
+            evidence=result.output.splitlines()[-30:],
+        )
+
+
+def _neighbour_mac(mac: str) -> str:
+    """Return a MAC that differs from this one in the last byte alone."""
+    head, _, last = mac.rpartition(":")
+    return f"{head}:{int(last, 16) ^ 0x80:02x}"
+
+
+OLD = "old"
+
+# The VM to retire needs to do one thing only: answer on the final address where lab
+# is expected, so that the client's caches are warm with *its* MAC.
+_OLD_USER_DATA = """\
+#cloud-config
+runcmd:
+  - [systemd-run, --unit=old-lab, python3, -m, http.server, "{lab.port}", -d, /srv]
+"""
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "cloud",
+            None,
+            "the cloud image, booted with its seed ISO",
+            _finish_cloud_init,
+        ),
+        Stage("nixos", "cloud", "converted in place and rebooted", _infect),
+        Stage("onboarded", "nixos", "hosts/dev applied, lab and sessions up", _onboard),
+        Stage("swapped", "onboarded", "moved to the final address", _swap),
+    )
+}

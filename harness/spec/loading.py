@@ -228,7 +228,7 @@ def _dotted(at: tuple[str, ...]) -> str:
 def _syntax(source: str, language: str, error: Exception) -> Fault:
     if isinstance(error, RecursionError):
         return Fault(source, "", "", f"valid {language}, not nested that deeply")
-    message = str(error).encode("ascii", "backslashreplace").decode()
+    message = str(error)
     at = re.search(r"at line (\d+)|: line (\d+)", message)
     line = next((group for group in at.groups() if group), "") if at else ""
     place = f"{source}:{line}" if line else source
@@ -252,4 +252,15 @@ def _read(path: Path) -> str:
 
 def _error(faults: list[Fault]) -> InputError:
     many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
-    return InputError(f"the fleet spec has {many}", faults)
+    return InputError(f"the fleet spec has {many}", [_one_line(f) for f in faults])
+
+
+def _one_line(fault: Fault) -> Fault:
+    """Escape what would break the line: names come from the file, too."""
+    parts = (fault.where, fault.key, fault.value, fault.allowed)
+    return Fault(*(_printable(part) for part in parts))
+
+
+def _printable(text: str) -> str:
+    escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(escaped)

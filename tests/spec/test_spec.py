@@ -185,6 +185,13 @@ def test_a_migration_moves_a_vm_between_free_addresses(
     assert allowed in fault.allowed
 
 
+def test_a_name_in_a_fault_cannot_break_its_line() -> None:
+    """Known names are quoted in faults, and may hold anything at that point."""
+    found = faults('[vms."\\r0"]\n' + MOVE)
+    assert "\\r0" in found[0].allowed
+    assert all(str(fault).isprintable() for fault in found)
+
+
 def test_the_vm_to_retire_may_hold_the_final_address() -> None:
     """Until the swap the old VM has it: no clash."""
     old = '[vms.dev-old]\nmac = "52:54:00:97:00:15"\nip = "10.42.97.15"\n'

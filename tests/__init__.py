@@ -1,0 +1,1 @@
+"""Tests of the instrument: processes, sockets and parsers for real, no VM."""

@@ -1,1 +1,31 @@
-"""Placeholder, its owner replaces it."""
+"""The stand-in for fw and its LAN: a capsule that nothing leaves.
+
+`open_site` is the door; everything else hangs on the `Site` it yields.
+"""
+
+from harness.site.capsule import Capsule, Resident
+from harness.site.dnsmasq import NO_ANSWER, Answer, Dns
+from harness.site.lan import HttpAnswer, LanHost, Neighbour
+from harness.site.layout import tap_name
+from harness.site.samples import DnsSample, Outage, Sample
+from harness.site.site import Site, open_site
+from harness.site.watch import AddressWatch, DnsWatch
+
+__all__ = [
+    "NO_ANSWER",
+    "AddressWatch",
+    "Answer",
+    "Capsule",
+    "Dns",
+    "DnsSample",
+    "DnsWatch",
+    "HttpAnswer",
+    "LanHost",
+    "Neighbour",
+    "Outage",
+    "Resident",
+    "Sample",
+    "Site",
+    "open_site",
+    "tap_name",
+]

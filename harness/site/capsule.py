@@ -1,0 +1,291 @@
+"""One set of namespaces that the kernel takes down when we are gone.
+
+    this process ── socket ──▶ unshare ▶ init (PID 1 inside) : mount, PID, net [, user]
+                └─ nsenter ──▶ QEMU, dnsmasq, watchers, service hosts
+
+The socket is the life line: whoever holds the other end owns the capsule. When that
+process ends, SIGKILL included, init sees the end of the stream and ends too; the kernel
+then kills every process of the PID namespace, and with the last of them go the mounts,
+the network namespaces and every link and address in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from harness.deadline import Deadline, poll
+from harness.errors import HarnessError, HostError, ProcessFailed
+from harness.process import DEVNULL, Completed, Popen, run, spawn
+from harness.site import layout as plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+INSIDE = Path(__file__).parent / "inside"
+_LOG = "capsule.log"
+_ANSWER_MAX = 4096
+_CLOSE_GRACE = 5.0
+_SCRIPT_BUDGET = 20.0
+_UCRED = struct.Struct("3i")
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A process in the capsule that we started.
+
+    `pid` is the process itself as this computer counts; `outer` is the nsenter before
+    it, whose end tells how it ended.
+    """
+
+    pid: int
+    outer: Popen[bytes]
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.outer.poll() is None
+
+
+@dataclass(frozen=True)
+class Capsule:
+    """The namespaces, by the PID of the process that holds them."""
+
+    directory: Path
+    pid: int
+    control: socket.socket
+    rootless: bool
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
+        """Prefix a command so that it runs inside, on the gateway or a named host.
+
+        It starts in `/` and dies by SIGKILL when the nsenter in front of it dies;
+        paths in it must be absolute. Raises nothing: a host that does not exist is
+        nsenter's to complain about.
+        """
+        there = f"--net=/proc/{self.pid}/root{plans.NETNS_DIRECTORY}/{host}"
+        return [
+            "nsenter",
+            f"--target={self.pid}",
+            *(["--user", "--preserve-credentials"] if self.rootless else []),
+            "--mount",
+            "--pid",
+            "--net" if host is None else there,
+            "--",
+            "setpriv",
+            "--pdeathsig=KILL",
+            "--",
+            *_with_admin_path(argv),
+        ]
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        host: str | None = None,
+        deadline: Deadline,
+        stdin: bytes = b"",
+    ) -> Completed:
+        """Run a command inside to its end."""
+        return run(self.enter(argv, host=host), deadline=deadline, stdin=stdin)
+
+    def script(self, text: str, awaited: str) -> None:
+        """Run a shell script inside, on the gateway. Raises ProcessFailed."""
+        deadline = Deadline.after(_SCRIPT_BUDGET, awaited)
+        self.run(["sh", "-euc", text], deadline=deadline).check()
+
+    def open_socket(
+        self, kind: int, *, host: str | None = None, family: int, protocol: int = 0
+    ) -> socket.socket:
+        """Make a socket that lives on a host of the LAN, usable from this process.
+
+        `kind`, `family` and `protocol` are those of `socket.socket`. Raises
+        HarnessError when the capsule cannot make one.
+        """
+        request = json.dumps(
+            {"host": host, "family": family, "type": kind, "protocol": protocol}
+        )
+        with self._lock:
+            self.control.send(request.encode())
+            answer, handles, _, _ = socket.recv_fds(self.control, _ANSWER_MAX, 1)
+        if not handles:
+            seen = json.loads(answer)["error"] if answer else "the capsule has ended"
+            raise HarnessError(f"no socket on {host or 'the gateway'}", seen=seen)
+        return socket.socket(fileno=handles[0])
+
+    @contextmanager
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        host: str | None = None,
+        stdin: int | IO[bytes] = DEVNULL,
+        stdout: int | IO[bytes] = DEVNULL,
+        stderr: int | IO[bytes] = DEVNULL,
+        pass_fds: Sequence[int] = (),
+        grace: float = 2.0,
+    ) -> Iterator[Resident]:
+        """Keep a process inside for the length of the `with`.
+
+        It is in a session of its own, so that Ctrl-C leaves its end to us. SIGTERM
+        goes to the process itself, `grace` seconds later SIGKILL.
+        """
+        with spawn(
+            ["setsid", *self.enter(argv, host=host)],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            grace=grace,
+        ) as outer:
+            resident = Resident(_inner_pid(outer), outer)
+            try:
+                yield resident
+            finally:
+                end(resident, grace=grace)
+
+    def processes(self) -> list[int]:
+        """List the PIDs, as this computer counts, of everything in the capsule."""
+        ours = _namespace(self.pid, "pid")
+        pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
+        return sorted(pid for pid in pids if _namespace(pid, "pid") == ours)
+
+
+def end(resident: Resident, *, grace: float) -> None:
+    """End a resident: SIGTERM to the process itself, `grace` seconds, then SIGKILL."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if not resident.running:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(resident.pid, sign)
+        with suppress(HarnessError):
+            poll(
+                resident.outer.poll,
+                Deadline.after(grace, f"pid {resident.pid} to end"),
+                interval=0.005,
+            )
+
+
+@contextmanager
+def open_capsule(
+    layout: plans.Layout, directory: Path, *, deadline: Deadline
+) -> Iterator[Capsule]:
+    """Hold a capsule with its LAN for the length of the `with`.
+
+    `directory` takes the log of its making. Raises HostError when this computer does
+    not allow the namespaces, ProcessFailed when the LAN could not be made.
+    """
+    script = plans.capsule_script(layout, directory)
+    init = [sys.executable, "-I", "-S", str(INSIDE / "init.py")]
+    first = ["sh", "-c", f'{script}\nexec "$@"', "capsule", *init]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    rootless = os.geteuid() != 0
+    with ExitStack() as stack:
+        log = stack.enter_context((directory / _LOG).open("wb"))
+        with theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            holder = stack.enter_context(
+                spawn(
+                    [*unshare(rootless=rootless), *first],
+                    stdin=theirs.fileno(),
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+        stack.callback(_close, ours, holder)
+        pid = _await_init(ours, directory / _LOG, deadline)
+        yield Capsule(directory, pid, ours, rootless)
+
+
+def unshare(*, rootless: bool) -> list[str]:
+    """Build the command that makes the namespaces and holds them while it runs."""
+    return [
+        "setsid",
+        "unshare",
+        *(["--user", "--map-root-user"] if rootless else []),
+        "--fork",
+        "--pid",
+        "--kill-child=SIGKILL",
+        "--mount",
+        "--mount-proc",
+        "--net",
+        "--",
+    ]
+
+
+def _await_init(ours: socket.socket, log: Path, deadline: Deadline) -> int:
+    # The kernel translates the sender's PID 1 into what it is called out here.
+    ours.settimeout(max(0.001, deadline.remaining))
+    try:
+        said, ancillary, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(_UCRED.size))
+    except TimeoutError as error:
+        raise deadline.error("the capsule's first process is not up") from error
+    for level, kind, data in ancillary:
+        if said and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+            return int(_UCRED.unpack(data)[0])
+    raise _refusal(log.read_text(errors="replace").splitlines()[-20:])
+
+
+def _refusal(lines: Sequence[str]) -> HarnessError:
+    if any(line.startswith("unshare:") for line in lines):
+        return HostError(
+            "this computer does not allow the namespaces that a site is made of: "
+            + "; ".join(lines),
+            hint="run as root, or allow them: sysctl user.max_user_namespaces=15000, "
+            "on Debian kernel.unprivileged_userns_clone=1, on Ubuntu "
+            "kernel.apparmor_restrict_unprivileged_userns=0; a container needs "
+            "CAP_SYS_ADMIN and an unmasked /proc",
+        )
+    return ProcessFailed("the LAN could not be made", evidence=lines)
+
+
+def _close(ours: socket.socket, holder: Popen[bytes]) -> None:
+    ours.close()
+    with suppress(HarnessError):
+        poll(
+            holder.poll,
+            Deadline.after(_CLOSE_GRACE, "the capsule to end"),
+            interval=0.002,
+        )
+
+
+def _inner_pid(outer: Popen[bytes]) -> int:
+    """Find the process behind an nsenter, which forks to join a PID namespace."""
+    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+
+    def first_child() -> int | None:
+        if outer.poll() is not None:
+            raise ProcessFailed(
+                f"exit status {outer.returncode} before it was in the capsule",
+                seen=repr(outer.args),
+            )
+        listed = children.read_text().split()
+        return int(listed[0]) if listed else None
+
+    awaited = Deadline.after(_SCRIPT_BUDGET, "nsenter to join the capsule")
+    return poll(first_child, awaited, interval=0.001)
+
+
+def _with_admin_path(argv: Sequence[str]) -> list[str]:
+    # Debian gives an ordinary user a PATH without `ip` and `dnsmasq`.
+    path = os.environ.get("PATH", os.defpath)
+    if {"/usr/sbin", "/sbin"} & set(path.split(":")):
+        return list(argv)
+    return ["env", f"PATH={path}:/usr/sbin:/sbin", *argv]
+
+
+def _namespace(pid: int, kind: str) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115
+    return ""

@@ -1,0 +1,240 @@
+"""Watchers: processes in the capsule that sample while a test does something else."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.deadline import Deadline, poll
+from harness.errors import HarnessError, ProcessFailed
+from harness.process import PIPE
+from harness.site import samples as sampling
+from harness.site.capsule import INSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from ipaddress import IPv4Address
+    from pathlib import Path
+
+    from harness.site.capsule import Capsule, Resident
+    from harness.site.lan import Eye, LanHost
+    from harness.site.samples import DnsSample, Outage, Sample
+
+PERIOD = 0.05
+"""Seconds between two questions of one kind."""
+
+TIMEOUT = 1.0
+"""Seconds after which a question counts as unanswered, and ARP's answers are in."""
+
+GAP_LIMIT = 1.0
+"""Seconds a watcher may be blind before nothing follows from what it saw."""
+
+_START_BUDGET = 20.0
+_DRAIN_BUDGET = TIMEOUT + 10.0
+
+
+@dataclass
+class Watcher:
+    """A running or finished watcher and its file of JSON lines."""
+
+    title: str
+    path: Path
+    resident: Resident
+    stopped_at: float | None = field(default=None)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What it has written so far, its own beats included."""
+        return sampling.read_records(self.path)
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds the watcher itself was blind for at most, up to now or its stop.
+
+        A suite that finds it above the precision it needs judges `broken`, not `pass`.
+        """
+        until = time.monotonic() if self.stopped_at is None else self.stopped_at
+        return sampling.longest_gap(self.records, until)
+
+    def require_steady(self, limit: float = GAP_LIMIT) -> None:
+        """Raise HarnessError when it was blind for longer than `limit` seconds."""
+        gap = self.longest_gap
+        if gap > limit:
+            raise HarnessError(
+                f"{self.title} was blind for {gap:.2f} s, more than {limit:.2f} s",
+                hint="too much else runs on this computer, or the watcher died",
+            )
+
+    def last_words(self) -> list[str]:
+        """Return what it complained about."""
+        return self.path.with_suffix(".err").read_text().splitlines()[-20:]
+
+
+class AddressWatch(Watcher):
+    """What a client on the LAN sees of one address: ping, arp, tcp:PORT."""
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Everything settled so far; a question takes at most a second to settle."""
+        kinds = {sampling.STARTED, sampling.STOPPED, sampling.BEAT}
+        records = (r for r in self.records if r["kind"] not in kinds)
+        return sorted(map(sampling.to_sample, records), key=lambda sample: sample.at)
+
+    def of_kind(self, kind: str) -> list[Sample]:
+        """Pick one kind. Raises HarnessError when none was taken."""
+        return sampling.of_kind(self.samples, kind)
+
+    def outages(self, kind: str) -> list[Outage]:
+        """Find the breaks of one kind. Raises HarnessError without samples of it."""
+        return sampling.outages(self.of_kind(kind))
+
+    def longest_outage(self, kind: str) -> float:
+        """Seconds of the longest break of one kind, as `outages`."""
+        return sampling.longest(self.outages(kind))
+
+    def owners(self) -> list[tuple[float, frozenset[str]]]:
+        """Tell who answered for the address over time: (at, MACs) at every change."""
+        return sampling.owners(self.of_kind("arp"))
+
+    def announcements(self) -> list[Sample]:
+        """List the gratuitous ARPs heard for the address, in order."""
+        return [s for s in self.samples if s.kind == sampling.ANNOUNCE]
+
+    def wait_for(self, kind: str, *, ok: bool, deadline: Deadline) -> Sample:
+        """Await a question asked from now on that ends as wanted."""
+        since = time.monotonic()
+
+        def found() -> Sample | None:
+            fresh = (s for s in self.samples if s.at >= since and s.kind == kind)
+            return next((s for s in fresh if s.ok == ok), None)
+
+        return poll(found, deadline, seen=lambda: f"{self.samples[-1:]}")
+
+
+class DnsWatch(Watcher):
+    """What a client on the LAN is told about one name."""
+
+    @property
+    def samples(self) -> list[DnsSample]:
+        """Everything settled so far, in the order of asking. HarnessError if none."""
+        records = [r for r in self.records if r["kind"] == "dns"]
+        if not records:
+            raise HarnessError(f"{self.title} took no samples")
+        return sorted(map(sampling.to_dns_sample, records), key=lambda s: s.at)
+
+    def wrong(self, *expected: IPv4Address) -> list[DnsSample]:
+        """List the samples that did not answer exactly these addresses."""
+        return [s for s in self.samples if set(s.addresses) != set(expected)]
+
+    def outages(self) -> list[Outage]:
+        """Find the times without an answer that has an address."""
+        return sampling.outages(self.samples)
+
+    def longest_outage(self) -> float:
+        """Seconds of the longest time without an address."""
+        return sampling.longest(self.outages())
+
+
+@contextmanager
+def watch_address(
+    capsule: Capsule,
+    client: LanHost,
+    eye: Eye,
+    ip: IPv4Address,
+    *,
+    tcp: Sequence[int],
+    path: Path,
+) -> Iterator[AddressWatch]:
+    """Sample an address from the client for the length of the `with`."""
+    with eye.ear() as ear:
+        told = {
+            "address": str(ip),
+            "source": str(client.ip),
+            "ports": list(tcp),
+            "period": PERIOD,
+            "timeout": TIMEOUT,
+            "arp_fd": ear.fileno(),
+            "arp_mac": eye.mac,
+            "arp_source": str(eye.ip),
+        }
+        program = ["-I", "-S", str(INSIDE / "watch_address.py"), json.dumps(told)]
+        title = f"the watcher of {ip}"
+        with _run(capsule, client, program, path, pass_fds=[ear.fileno()]) as resident:
+            watch = AddressWatch(title, path, resident)
+            with _lifetime(watch):
+                yield watch
+
+
+@contextmanager
+def watch_dns(
+    capsule: Capsule, client: LanHost, server: IPv4Address, name: str, *, path: Path
+) -> Iterator[DnsWatch]:
+    """Sample what the name server says, from the client, for the `with`."""
+    told = {
+        "name": name,
+        "server": str(server),
+        "period": PERIOD,
+        "timeout": TIMEOUT,
+    }
+    program = ["-I", str(INSIDE / "watch_dns.py"), json.dumps(told)]
+    with _run(capsule, client, program, path) as resident:
+        watch = DnsWatch(f"the watcher of {name}", path, resident)
+        with _lifetime(watch):
+            yield watch
+
+
+@contextmanager
+def _run(
+    capsule: Capsule,
+    client: LanHost,
+    program: Sequence[str],
+    path: Path,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[Resident]:
+    with ExitStack() as stack:
+        out = stack.enter_context(path.open("wb"))
+        err = stack.enter_context(path.with_suffix(".err").open("wb"))
+        yield stack.enter_context(
+            capsule.spawn(
+                [sys.executable, *program],
+                host=client.host,
+                stdin=PIPE,
+                stdout=out,
+                stderr=err,
+                pass_fds=pass_fds,
+            )
+        )
+
+
+@contextmanager
+def _lifetime(watch: Watcher) -> Iterator[None]:
+    outer = watch.resident.outer
+
+    def started() -> bool | None:
+        if outer.poll() is not None:
+            raise _died(watch)
+        return True if watch.records else None
+
+    awaited = Deadline.after(_START_BUDGET, f"{watch.title} to start")
+    poll(started, awaited, interval=0.005)
+    try:
+        yield
+    finally:
+        watch.stopped_at = time.monotonic()
+        if outer.stdin is not None:
+            outer.stdin.close()
+        drained = Deadline.after(_DRAIN_BUDGET, f"{watch.title} to finish")
+        poll(outer.poll, drained, interval=0.005)
+    if outer.returncode != 0:
+        raise _died(watch)
+
+
+def _died(watch: Watcher) -> ProcessFailed:
+    return ProcessFailed(
+        f"{watch.title} ended with exit status {watch.resident.outer.returncode}",
+        evidence=watch.last_words(),
+    )

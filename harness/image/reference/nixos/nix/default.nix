@@ -1,0 +1,2 @@
+# What <nixpkgs> is in this guest: the package set.
+import ./pkgs.nix

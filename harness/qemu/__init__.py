@@ -1,10 +1,12 @@
 """The emulator: a pure command line, and a thin shell that runs it."""
 
-from harness.qemu import cmdline
+from harness.qemu import cmdline, disk, seed, snapshot
 from harness.qemu.cmdline import Disk, MachinePlan, Ram, Share
 from harness.qemu.console import Console
 from harness.qemu.launch import Emulator, Enter, here, launch
+from harness.qemu.lifecycle import Init, Journal, Lan, Step, Unit
 from harness.qemu.qmp import Event, Qmp
+from harness.qemu.snapshot import Frozen
 
 __all__ = [
     "Console",
@@ -12,11 +14,20 @@ __all__ = [
     "Emulator",
     "Enter",
     "Event",
+    "Frozen",
+    "Init",
+    "Journal",
+    "Lan",
     "MachinePlan",
     "Qmp",
     "Ram",
     "Share",
+    "Step",
+    "Unit",
     "cmdline",
+    "disk",
     "here",
     "launch",
+    "seed",
+    "snapshot",
 ]

@@ -22,7 +22,7 @@ from harness.errors import HarnessError, MachineDied, MachineError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
     from typing import IO
 
@@ -79,10 +79,17 @@ class Qmp:
 
         self._run(give(), "getfd")
 
-    def wait_event(self, *names: str, deadline: Deadline, since: int = 0) -> Event:
+    def wait_event(
+        self,
+        *names: str,
+        deadline: Deadline,
+        since: int = 0,
+        check: Callable[[], None] = lambda: None,
+    ) -> Event:
         """Wait for the first event of these names among `events[since:]`.
 
-        Raises DeadlineExpired, or MachineDied when QEMU ended without it.
+        `check` may raise to give up early. Raises DeadlineExpired, or MachineDied when
+        QEMU ended without it.
         """
 
         def look() -> Event | None:
@@ -90,6 +97,7 @@ class Qmp:
             for event in self.events[since:]:
                 if event.name in names:
                     return event
+            check()
             if gone:
                 raise MachineDied(
                     f"QEMU ended before {' or '.join(names)}", seen=self._seen(since)

@@ -1,0 +1,6 @@
+"""The machine: a throwaway VM on a site, and the verbs that suites use on it."""
+
+from harness.machine.handle import Machine, Reboot
+from harness.machine.lifetimes import launch, thaw
+
+__all__ = ["Machine", "Reboot", "launch", "thaw"]

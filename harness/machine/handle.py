@@ -1,0 +1,376 @@
+"""The machine: the handle that suites hold.
+
+Verbs are those of the NixOS test driver. What the guest answers is judged, so a unit
+that fails or a command that should have succeeded is a GuestFailure; a guest that can
+no longer be asked is a HarnessError, unless coming back was what was asked of it
+(`reboot`, `shutdown`, `start`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.deadline import Deadline, poll
+from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
+from harness.guest.agent import AgentTransport
+from harness.guest.transport import CommandResult, TransportLost, abbreviate
+from harness.host import qemu_version
+from harness.qemu import Frozen, Journal, Unit, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from ipaddress import IPv4Address
+    from pathlib import Path
+
+    from harness.machine.recipe import Recipe
+    from harness.qemu import Console, Emulator, Qmp
+    from harness.site import Site
+
+# Budgets in seconds under KVM; the accelerator's patience stretches them.
+_BOOT_S = 75.0
+_REBOOT_S = 90.0
+_SHUTDOWN_S = 45.0
+_COMMAND_S = 60.0
+_UNIT_S = 60.0
+_LAUNCH_S = 15.0
+_FREEZE_S = 30.0
+
+_KEPT = ("argv.txt", "console.log", "lifecycle.jsonl", "qemu.log", "qmp.jsonl")
+# A guest clock this far off after a restore was not set, seconds.
+CLOCK_SLACK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """A reboot that really took place: two boot ids, and seconds until it answered."""
+
+    old: str
+    new: str
+    duration: float
+
+
+class Machine:
+    """One throwaway VM on a site. Made by `launch` and `thaw`."""
+
+    def __init__(self, site: Site, recipe: Recipe) -> None:
+        self.vm = recipe.vm
+        self.name = recipe.vm.name
+        self.site = site
+        self.directory = recipe.directory
+        self.accelerator = recipe.accelerator
+        self.recipe = recipe
+        self.restored_from: Path | None = None
+        self.unit = Unit(
+            self.name,
+            site,
+            init=recipe.init,
+            plan=recipe.plan,
+            journal=Journal(self.directory / "lifecycle.jsonl"),
+        )
+        self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "off"
+        return f"<Machine {self.name} {state} in {self.directory}>"
+
+    # What it runs on ----------------------------------------------------------------
+
+    @property
+    def emulator(self) -> Emulator:
+        """The QEMU process of the last start."""
+        return self.unit.emulator
+
+    @property
+    def console(self) -> Console:
+        """The serial console, with everything it ever printed."""
+        return self.emulator.console
+
+    @property
+    def running(self) -> bool:
+        """Whether QEMU runs."""
+        with suppress(MachineError):
+            return self.emulator.running
+        return False
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """QEMU's command line, without what led it into the site."""
+        return self.emulator.argv
+
+    def qmp(self) -> Qmp:
+        """Return QEMU's control channel, with all events of this start."""
+        return self.emulator.qmp
+
+    def check(self) -> None:
+        """Raise GuestPanicked or MachineDied when there is nothing to wait for."""
+        self.emulator.check()
+
+    def deadline(self, seconds: float, awaited: str) -> Deadline:
+        """Give up after `seconds`, stretched to the speed of this computer."""
+        patience = self.accelerator.patience
+        return Deadline.after(seconds * patience, f"{self.name}: {awaited}")
+
+    # Commands -----------------------------------------------------------------------
+
+    def execute(
+        self, *words: str, timeout: float = _COMMAND_S, stdin: bytes = b""
+    ) -> CommandResult:
+        """Run a command as root to its end; its exit status is the caller's to judge.
+
+        `timeout` is in seconds under KVM, stretched to the speed of this computer.
+        """
+        deadline = self.deadline(timeout, abbreviate(words))
+        return self.agent.execute(words, deadline=deadline, stdin=stdin)
+
+    def succeed(
+        self, *words: str, timeout: float = _COMMAND_S, stdin: bytes = b""
+    ) -> str:
+        """Run a command that must end with 0; return what it printed."""
+        return self.execute(*words, timeout=timeout, stdin=stdin).check().stdout
+
+    def fail(self, *words: str, timeout: float = _COMMAND_S) -> str:
+        """Run a command that must not end with 0; return what it printed."""
+        result = self.execute(*words, timeout=timeout)
+        if result.succeeded:
+            raise GuestFailure(
+                f"{self.name}: succeeded, but must fail: {abbreviate(words)}",
+                evidence=result.output.splitlines()[-20:],
+            )
+        return result.output
+
+    def shell(self, script: str, timeout: float = _COMMAND_S) -> CommandResult:
+        """Run a shell script; one process for many questions is far cheaper."""
+        return self.execute("sh", "-c", script, timeout=timeout)
+
+    def write_file(self, path: str, data: str | bytes) -> None:
+        """Create or replace a file in the guest."""
+        raw = data.encode() if isinstance(data, str) else data
+        self.agent.write_file(path, raw, deadline=self.deadline(_COMMAND_S, path))
+
+    def read_file(self, path: str) -> str:
+        """Read a text file of the guest; costs the guest no process."""
+        deadline = self.deadline(_COMMAND_S, path)
+        return self.agent.read_file(path, deadline=deadline).decode(errors="replace")
+
+    # Waits --------------------------------------------------------------------------
+
+    def wait_for_unit(self, unit: str, timeout: float = _UNIT_S) -> None:
+        """Wait until a unit is active; give up at once when it cannot become so.
+
+        Raises GuestFailure when it has failed, or is inactive with no job under way.
+        """
+        show = ("systemctl", "show", unit, "-p", "ActiveState,SubState,Job,Result")
+        deadline = self.deadline(timeout, f"unit {unit}")
+        seen: dict[str, str] = {}
+
+        def look() -> bool | None:
+            said = self.agent.execute(show, deadline=deadline).check().stdout
+            seen.update(line.partition("=")[::2] for line in said.splitlines())
+            state = seen.get("ActiveState")
+            if state == "failed" or (state == "inactive" and "Job" not in seen):
+                status = self.execute("systemctl", "status", "--no-pager", unit)
+                raise GuestFailure(
+                    f"{self.name}: unit {unit} is {state}",
+                    seen=str(seen),
+                    evidence=status.output.splitlines()[-20:],
+                )
+            return True if state == "active" else None
+
+        with self._judged(f"unit {unit} did not become active", lambda: str(seen)):
+            poll(look, deadline, interval=0.5)
+
+    def wait_until_succeeds(self, *words: str, timeout: float = _UNIT_S) -> str:
+        """Repeat a command until it ends with 0; return what it printed."""
+        deadline = self.deadline(timeout, abbreviate(words))
+        last: list[CommandResult] = []
+
+        def look() -> CommandResult | None:
+            last[:] = [self.agent.execute(words, deadline=deadline)]
+            return last[0] if last[0].succeeded else None
+
+        what = f"never succeeded: {abbreviate(words)}"
+        with self._judged(what, lambda: last[0].output if last else "no answer"):
+            return poll(look, deadline, interval=0.5).stdout
+
+    def wait_for_open_port(
+        self, port: int, ip: IPv4Address | None = None, timeout: float = _UNIT_S
+    ) -> None:
+        """Wait until a TCP port answers the LAN client, on the VM's own address."""
+        address = ip or self.vm.ip
+        deadline = self.deadline(timeout, f"port {port} on {address}")
+
+        def look() -> bool | None:
+            self.check()
+            attempt = deadline.sub(2.0, deadline.awaited)
+            return self.site.client.tcp(address, port, attempt) or None
+
+        with self._judged(f"port {port} on {address} stayed closed", str):
+            poll(look, deadline, interval=0.1)
+
+    @contextmanager
+    def _judged(self, what: str, seen: Callable[[], str]) -> Iterator[None]:
+        """Hold a guest that answers, but not as awaited, responsible."""
+        try:
+            yield
+        except DeadlineExpired as error:
+            raise GuestFailure(
+                f"{self.name}: {what}",
+                seen=seen() or error.seen,
+                evidence=[error.summary, *self.console.tail(10)],
+            ) from error
+
+    # Life and death -----------------------------------------------------------------
+
+    @property
+    def boot_id(self) -> str:
+        """The running boot's id, from the kernel; a restore does not change it."""
+        return self.read_file("/proc/sys/kernel/random/boot_id").strip()
+
+    def clock_error(self) -> float:
+        """Return how far the guest's clock is ahead of the host's, seconds."""
+        asked = time.time()
+        said = self.agent.time(self.deadline(_COMMAND_S, "the guest's clock"))
+        return said - (asked + time.time()) / 2
+
+    def wait_ready(self, deadline: Deadline) -> None:
+        """Wait until the guest takes commands. Raises DeadlineExpired."""
+        self.agent.ping(deadline)
+
+    def start(self, timeout: float = _BOOT_S) -> None:
+        """Boot again from the same disk, after `shutdown` or `crash`."""
+        self.recipe.cold = True
+        self.agent.close()
+        self.unit.start(self.deadline(_LAUNCH_S, "QEMU to come up"))
+        with self._judged("did not boot again", self._last_line):
+            self.wait_ready(self.deadline(timeout, "the guest to boot again"))
+
+    def reboot(self, timeout: float = _REBOOT_S) -> Reboot:
+        """Reboot from inside, and prove it by QEMU's reset and a new boot id."""
+        old, started = self.boot_id, time.monotonic()
+        mark = len(self.qmp().events)
+        deadline = self.deadline(timeout, "the guest to come back from its reboot")
+        with self._judged("did not come back from its reboot", self._last_line):
+            self._tell("reboot")
+            event = self.qmp().wait_event(
+                "RESET", deadline=deadline, since=mark, check=self.check
+            )
+            self.agent.close()
+            self.wait_ready(deadline)
+        new = self.boot_id
+        if event.data.get("reason") != "guest-reset" or new == old:
+            raise GuestFailure(
+                f"{self.name}: did not reboot", seen=f"{event.data}, boot id {new}"
+            )
+        return Reboot(old, new, time.monotonic() - started)
+
+    def shutdown(self, timeout: float = _SHUTDOWN_S) -> None:
+        """Press the power button and wait for the guest to end itself.
+
+        Raises GuestFailure when it does not, or when QEMU ended for another reason.
+        """
+        mark = len(self.qmp().events)
+        deadline = self.deadline(timeout, "the guest to shut down")
+        with self._judged("did not shut down", self._last_line):
+            self.qmp().execute("system_powerdown")
+            event = self.qmp().wait_event("SHUTDOWN", deadline=deadline, since=mark)
+            self.emulator.wait_end(deadline)
+        self.end()
+        if event.data.get("reason") != "guest-shutdown":
+            raise GuestFailure(
+                f"{self.name}: ended, but not by its own doing", seen=str(event.data)
+            )
+
+    def crash(self) -> None:
+        """Cut the power: the guest's caches are lost, its disk stays as it is."""
+        self.emulator.kill()
+        self.end()
+
+    def end(self) -> None:
+        """End QEMU if it still runs, whatever the guest is at; take the tap down."""
+        self.agent.close()
+        self.unit.close()
+
+    def _tell(self, verb: str) -> None:
+        """Have systemd go down; losing the line on the way is part of it."""
+        with suppress(TransportLost):
+            self.succeed("systemctl", "--no-block", verb)
+
+    def _last_line(self) -> str:
+        return f"last on the console: {''.join(self.last_words(1)) or 'nothing'}"
+
+    def last_words(self, count: int = 20) -> list[str]:
+        """Return the last lines on the console, if it ever printed any."""
+        try:
+            return self.console.tail(count)
+        except MachineError:
+            return []
+
+    # Network ------------------------------------------------------------------------
+
+    def block_network(self) -> None:
+        """Pull the network cable."""
+        self.qmp().execute("set_link", name="nic", up=False)
+
+    def unblock_network(self) -> None:
+        """Plug the network cable in again."""
+        self.qmp().execute("set_link", name="nic", up=True)
+
+    # Freezing -----------------------------------------------------------------------
+
+    def freeze(self, into: Path) -> None:
+        """Turn this machine, which must be `freezable` there, into a template; ends it.
+
+        Leaves `ram`, `state`, `disk.qcow2`, `seed.iso` and `machine.json`.
+        """
+        if self.recipe.freezable != into:
+            raise HarnessError(
+                f"{self.name} was not launched to be frozen into {into}",
+                hint="pass freezable= to launch() or thaw()",
+            )
+        boot_id = self.boot_id
+        plan = self.emulator.plan
+        self.agent.close()
+        deadline = self.deadline(_FREEZE_S, "the machine to be frozen")
+        kind = snapshot.freeze(self.qmp(), into, deadline)
+        self.emulator.power_off(grace=30)
+        self.end()
+        if kind == "internal":
+            (into / "ram").unlink()
+        shutil.copyfile(self.recipe.seed, into / "seed.iso")
+        Frozen(
+            kind=kind,
+            name=self.name,
+            mac=plan.mac,
+            mem=plan.mem,
+            vcpu=plan.vcpu,
+            machine_type=plan.machine_type,
+            accelerator=plan.accelerator,
+            cpu=plan.cpu,
+            qemu=qemu_version(),
+            boot_id=boot_id,
+            frozen_at=time.time(),
+        ).write(into)
+
+    # Evidence -----------------------------------------------------------------------
+
+    def collect(self, into: Path) -> None:
+        """Copy what a report keeps: console, QMP, command line, steps, journal.
+
+        Never raises: evidence of a broken machine is wanted most. What could not be had
+        is named in a file of its own.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        for name in _KEPT:
+            if (self.directory / name).exists():
+                shutil.copyfile(self.directory / name, into / name)
+        try:
+            said = self.execute(
+                "journalctl", "-o", "json", "--no-pager", "-n", "5000", timeout=20
+            )
+            (into / "journal.json").write_text(said.check().stdout)
+        except (HarnessError, GuestFailure) as error:
+            (into / "journal.missing.txt").write_text(f"{error}\n")

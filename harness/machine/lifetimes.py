@@ -1,0 +1,130 @@
+"""Where machines come from: a cold boot, or a frozen state. Each is one `with`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from harness.errors import GuestFailure, HarnessError
+from harness.host import qemu_version
+from harness.machine.handle import CLOCK_SLACK_S, Machine
+from harness.machine.recipe import Recipe, check_fits, gateway_of
+from harness.qemu import Frozen, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.host import Accelerator
+    from harness.machine.recipe import Adapt
+    from harness.site import Site
+    from harness.spec import Vm
+
+# Budgets in seconds under KVM; the accelerator's patience stretches them.
+_BOOT_S = 75.0
+_LAUNCH_S = 15.0
+_THAW_S = 20.0
+
+
+@contextmanager
+def launch(
+    vm: Vm,
+    site: Site,
+    image_disk: Path,
+    directory: Path,
+    accelerator: Accelerator,
+    *,
+    freezable: Path | None = None,
+    adapt: Adapt = lambda plan: plan,
+) -> Iterator[Machine]:
+    """Boot a machine from a base image, and yield it once it takes commands.
+
+    `directory` gets sockets and logs; `freezable` is where the machine may be frozen
+    later. Raises LaunchFailed, GuestPanicked, MachineDied, DeadlineExpired.
+    """
+    recipe = Recipe(
+        vm=vm,
+        directory=directory.resolve(),
+        accelerator=accelerator,
+        gateway=gateway_of(site),
+        base=image_disk.resolve(),
+        freezable=freezable and freezable.resolve(),
+        adapt=adapt,
+    )
+    with _lifetime(Machine(site, recipe)) as machine:
+        machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
+        machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
+        yield machine
+
+
+@contextmanager
+def thaw(
+    frozen: Path,
+    vm: Vm,
+    site: Site,
+    directory: Path,
+    accelerator: Accelerator,
+    *,
+    freezable: Path | None = None,
+    adapt: Adapt = lambda plan: plan,
+) -> Iterator[Machine]:
+    """Continue a frozen machine in a private copy, and yield it.
+
+    Its clock is set and its NIC announced; its boot_id stays, and `restored_from` says
+    where it comes from. Raises HarnessError when the state does not fit.
+    """
+    frozen = frozen.resolve()
+    check_fits(Frozen.read(frozen), vm, accelerator, qemu_version())
+    recipe = Recipe(
+        vm=vm,
+        directory=directory.resolve(),
+        accelerator=accelerator,
+        gateway=gateway_of(site),
+        base=frozen / "disk.qcow2",
+        frozen=frozen,
+        freezable=freezable and freezable.resolve(),
+        adapt=adapt,
+    )
+    with _lifetime(Machine(site, recipe)) as machine:
+        machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
+        machine.restored_from = frozen
+        _awaken(machine, frozen)
+        yield machine
+
+
+def _awaken(machine: Machine, frozen: Path) -> None:
+    """Let the frozen guest run on, at today's time and known to its neighbours."""
+    deadline = machine.deadline(_THAW_S, "the frozen guest to answer")
+    facts = Frozen.read(frozen)
+    snapshot.thaw(machine.qmp(), frozen, facts.kind, deadline)
+    announce = {"initial": 20, "max": 500, "rounds": 5, "step": 100}
+    machine.qmp().execute("announce-self", **announce)
+    machine.wait_ready(deadline)
+    machine.agent.set_time(deadline)
+    off = machine.clock_error()
+    if abs(off) > CLOCK_SLACK_S:
+        raise HarnessError(
+            f"{machine.name}: the guest's clock could not be set",
+            seen=f"{off:+.1f} s off after the restore",
+        )
+    if machine.boot_id != facts.boot_id:
+        raise HarnessError(
+            f"{machine.name}: woke up as another boot than was frozen",
+            seen=f"boot id {machine.boot_id}, frozen as {facts.boot_id}",
+        )
+
+
+@contextmanager
+def _lifetime(machine: Machine) -> Iterator[Machine]:
+    """End the machine in any case; leave its last words with whatever went wrong."""
+    try:
+        yield machine
+    except (HarnessError, GuestFailure) as error:
+        last = machine.last_words()
+        if last and not error.evidence:
+            error.add_note(f"last lines on the console of {machine.name}:")
+            for line in last:
+                error.add_note(f"  | {line}")
+        raise
+    finally:
+        machine.end()

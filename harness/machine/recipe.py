@@ -1,0 +1,151 @@
+"""How a machine is made, start after start: its disk, its RAM, its command line.
+
+A recipe outlives the single run of QEMU, because a machine that crashed is started
+again from the same disk, through the same init.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.qemu import Disk, Frozen, Init, MachinePlan, Ram, disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.deadline import Deadline
+    from harness.host import Accelerator
+    from harness.site import Site
+    from harness.spec import Vm
+
+    Adapt = Callable[[MachinePlan], MachinePlan]
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """What every start of one machine has in common.
+
+    With `frozen`, the first start continues that state and the later ones boot; `cold`
+    says that the time for continuing is over. With `freezable`, disk and RAM are made
+    where the template is to be. `adapt` has the last word on the plan, for faults.
+    """
+
+    vm: Vm
+    directory: Path
+    accelerator: Accelerator
+    gateway: IPv4Interface
+    base: Path
+    frozen: Path | None = None
+    freezable: Path | None = None
+    adapt: Adapt = field(default=lambda plan: plan)
+    cold: bool = False
+
+    @property
+    def home(self) -> Path:
+        """Where disk and RAM are."""
+        return self.freezable or self.directory
+
+    @property
+    def disk(self) -> Path:
+        """The machine's own disk."""
+        return self.home / "disk.qcow2"
+
+    @property
+    def seed(self) -> Path:
+        """The seed ISO; a thawed machine keeps the one it booted with."""
+        return (self.frozen or self.directory) / "seed.iso"
+
+    @property
+    def continues(self) -> bool:
+        """Whether the next start continues a frozen state instead of booting."""
+        return self.frozen is not None and not self.cold
+
+    def init(self, deadline: Deadline) -> str:
+        """Make what is missing, and never touch what is there."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.frozen is None:
+            oneshot = Init(
+                vm=self.vm,
+                gateway=self.gateway,
+                base=self.base,
+                disk=self.disk,
+                seed=self.seed,
+            )
+            return oneshot(deadline)
+        return self._init_from(self.frozen, deadline)
+
+    def _init_from(self, frozen: Path, deadline: Deadline) -> str:
+        if self.disk.exists():
+            return "disk already present"
+        if Frozen.read(frozen).kind == "internal":
+            # An overlay does not see the snapshots inside its backing file.
+            disk.copy_sparse(self.base, self.disk, deadline)
+            return f"disk copied from {self.base}"
+        disk.overlay(self.disk, self.base, deadline)
+        if self.freezable is not None:
+            disk.copy_sparse(frozen / "ram", self.freezable / "ram", deadline)
+        return f"disk created on {self.base}"
+
+    def plan(self, tap: str) -> MachinePlan:
+        """Plan the next start."""
+        plan = MachinePlan(
+            name=self.vm.name,
+            directory=self.directory,
+            mem=self.vm.mem,
+            vcpu=self.vm.vcpu,
+            mac=self.vm.mac,
+            accelerator=self.accelerator.name,
+            cpu=self.accelerator.cpu,
+            disk=Disk(path=self.disk, serial=self.vm.name),
+            seed=self.seed,
+            tap=tap,
+            ram=self._ram(),
+            incoming=self.continues and self._kind() == "template",
+            paused=self.continues,
+        )
+        return self.adapt(plan)
+
+    def _kind(self) -> str:
+        return Frozen.read(self.frozen).kind if self.frozen is not None else ""
+
+    def _ram(self) -> Ram | None:
+        """Choose the guest's memory; a boot begins with an empty one."""
+        if self.continues and self._kind() == "template":
+            home = self.freezable or self.frozen
+            return (
+                Ram(path=home / "ram", shared=home == self.freezable) if home else None
+            )
+        if self.freezable is None:
+            return None
+        path = self.freezable / "ram"
+        path.unlink(missing_ok=True)
+        return Ram(path=path, shared=True)
+
+
+def check_fits(frozen: Frozen, vm: Vm, accelerator: Accelerator, version: str) -> None:
+    """Refuse to thaw into a machine of another shape. Raises HarnessError."""
+    pairs = {
+        "mac": (frozen.mac, vm.mac),
+        "mem": (frozen.mem, vm.mem),
+        "vcpu": (frozen.vcpu, vm.vcpu),
+        "accelerator": (frozen.accelerator, accelerator.name),
+        "cpu": (frozen.cpu, accelerator.cpu),
+        "qemu": (frozen.qemu, version),
+    }
+    wrong = [f"{k}: {a} then, {b} now" for k, (a, b) in pairs.items() if a != b]
+    if wrong:
+        raise HarnessError(
+            f"{vm.name} cannot continue what was frozen as another machine",
+            evidence=wrong,
+            hint="run `harness clean`; what is missing is built again",
+        )
+
+
+def gateway_of(site: Site) -> IPv4Interface:
+    """Return the site's gateway with the prefix length of its subnet."""
+    network = site.network
+    return IPv4Interface((network.gateway, network.subnet.prefixlen))

@@ -1,0 +1,59 @@
+"""Disks: qcow2 overlays that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.process import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.deadline import Deadline
+
+GIB = 1 << 30
+
+
+def overlay(
+    path: Path, backing: Path, deadline: Deadline, *, size_g: int | None = None
+) -> None:
+    """Create a copy-on-write disk on a qcow2 backing file, grown to `size_g` GiB.
+
+    An existing disk is never touched. An interrupted creation leaves a `.partial`
+    behind, which the next one replaces. Raises HarnessError.
+    """
+    if path.exists():
+        raise HarnessError(f"there is a disk already: {path}")
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2"]
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    size = [] if size_g is None else [str(_grown(backing, size_g, deadline))]
+    run([*argv, "-b", str(backing), str(partial), *size], deadline=deadline).check()
+    partial.rename(path)
+
+
+def virtual_size(path: Path, deadline: Deadline) -> int:
+    """Return the size in bytes that a guest sees."""
+    argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
+    facts = json.loads(run(argv, deadline=deadline).check().stdout)
+    return int(facts["virtual-size"])
+
+
+def copy_sparse(source: Path, target: Path, deadline: Deadline) -> None:
+    """Copy a file with its holes; by reference where the file system can."""
+    argv = ["cp", "--sparse=always", "--reflink=auto", str(source), str(target)]
+    run(argv, deadline=deadline).check()
+
+
+def _grown(backing: Path, size_g: int, deadline: Deadline) -> int:
+    """Return the new size in bytes; a smaller one than the image's would cut it off."""
+    have, want = virtual_size(backing, deadline), size_g * GIB
+    if want < have:
+        raise HarnessError(
+            f"diskSizeG = {size_g} is smaller than the base image",
+            seen=f"{backing}: {have / GIB:.1f} GiB",
+            hint="raise diskSizeG, or [throwaway] diskSizeG",
+        )
+    return want

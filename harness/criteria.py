@@ -1,1 +1,278 @@
-"""Placeholder, its owner replaces it."""
+"""The register: what the migration promises, and how a verdict follows from tests.
+
+Rows and ids are public; every report lists all of them. The verdict logic is pure, so
+that a report can be judged again from its recorded outcomes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Verdict(StrEnum):
+    """What a run says about one criterion."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"  # the subject did not keep the promise
+    BROKEN = "broken"  # the instrument failed, or the event under test did not happen
+    NOT_RUN = "not-run"  # nothing was judged; the reason says why
+
+
+class Outcome(StrEnum):
+    """How one test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    BROKEN = "broken"
+    SKIPPED = "skipped"
+    DESELECTED = "deselected"  # left out by -k, -m or --deselect
+    UNRUN = "unrun"  # collected, but the run ended before its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One row of the register.
+
+    `decided_by` names the observables, in short. `decides` marks the five that the exit
+    status of a full run rests on. `needs` says what a run must be given before any test
+    can judge this row; such a row is not-run until then.
+    """
+
+    id: str
+    title: str
+    decided_by: str
+    decides: bool = False
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One test's outcome, as far as a verdict needs it."""
+
+    nodeid: str
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict and the sentence that explains it."""
+
+    verdict: Verdict
+    reason: str
+
+
+_CHECKOUT = "a checkout of the fleet's repository, which this run was not given"
+
+REGISTER: tuple[Criterion, ...] = (
+    Criterion(
+        "switch-keeps-sessions",
+        "a nixos-rebuild switch that changes lab.service keeps lab sessions alive",
+        "same tmux server, same session processes, unbroken in-session heartbeat,"
+        " while lab itself really restarted and is healthy again",
+        decides=True,
+    ),
+    Criterion(
+        "reboot-boots-guest-kernel",
+        "a reboot boots the kernel that the guest itself built and installed",
+        "new boot_id, kernel release and booted system of the new generation, no"
+        " kernel on QEMU's command line, old generation still boots",
+        decides=True,
+    ),
+    Criterion(
+        "gc-no-estale",
+        "garbage collection produces no ESTALE",
+        "every file of every live closure reads back, store verifies, no deleted"
+        " mappings, no foreign mount under /nix",
+        decides=True,
+    ),
+    Criterion(
+        "swap-keeps-address",
+        "the final address stays reachable and DNS holds through the swap",
+        "LAN client's samples: outage within budget, no wrong DNS answer, exactly one"
+        " MAC afterwards, temporary address silent",
+        decides=True,
+    ),
+    Criterion(
+        "inodes-within-budget",
+        "inodes stay within budget",
+        "used share and fitted growth per switch + GC cycle, bytes per inode, head-room"
+        " for more generations",
+        decides=True,
+    ),
+    Criterion(
+        "shell-lifecycle",
+        "the unit runs state directory, init, tap-up, QEMU, tap-down in this order",
+        "order of events, idempotent init, nothing left after a crash",
+    ),
+    Criterion(
+        "shell-options",
+        "every option of the module is real in the guest or on the host",
+        "mac, ip, mem, vcpu, disk size, autostart, CPU weight, cloud-init",
+    ),
+    Criterion(
+        "two-consumers",
+        "dev and openclaw run side by side from the same module",
+        "stopping, crashing or re-creating one leaves the other alone",
+    ),
+    Criterion(
+        "parallel-on-temporary-ip",
+        "dev works on the temporary address while the old VM keeps the final one",
+        "not one lost probe to the old VM",
+    ),
+    Criterion(
+        "onboard-infect",
+        "the cloud image becomes a NixOS with static network",
+        "console answers throughout, hardware-configuration.nix, old root gone",
+    ),
+    Criterion(
+        "onboard-host-config",
+        "the onboarded host is configured as planned",
+        "lab unit, users, GC timer, bento without reboot, no borg, stateVersion",
+    ),
+    Criterion(
+        "onboard-secrets",
+        "secrets reach the host and only the host",
+        "owner and mode in /run/secrets, nothing in the store, unknown key refused",
+    ),
+    Criterion(
+        "bento-pull",
+        "a bento pull deploys by switch and never reboots",
+        "same boot_id, sessions kept, bad configuration leaves the old generation",
+    ),
+    Criterion(
+        "forgejo-mcp-reach",
+        "forgejo-mcp answers from dev",
+        "HTTP from the guest to the service host",
+    ),
+    Criterion(
+        "swap-retires-old",
+        "the old VM is gone after the swap",
+        "unit, image and persist directory gone, weight on the new unit",
+    ),
+    Criterion(
+        "ingress-auth",
+        "the public path to lab still asks for authentication",
+        "ingress and LAN path reach lab on the final address",
+    ),
+    Criterion(
+        "swap-rollback",
+        "going back to the old VM works within the budget",
+        "LAN client's samples through the reverse swap",
+    ),
+    Criterion(
+        "checkout-sops",
+        ".sops.yaml knows dev's key and its secrets file",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+    Criterion(
+        "checkout-fleet",
+        "fleet.nix carries dev's public key",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+    Criterion(
+        "checkout-pre-commit",
+        "scripts/pre-commit dry-builds hosts/dev as a host of its own",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+    Criterion(
+        "checkout-cpu-priorities",
+        "cpu-priorities.nix puts the weight on the new unit",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+    Criterion(
+        "checkout-wrapper-gone",
+        "the microvm wrapper of dev and its configuration are gone",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+    Criterion(
+        "checkout-hosts-dev",
+        "hosts/dev is complete",
+        "static check of the checkout",
+        needs=_CHECKOUT,
+    ),
+)
+
+BY_ID: dict[str, Criterion] = {criterion.id: criterion for criterion in REGISTER}
+DECIDING: tuple[str, ...] = tuple(c.id for c in REGISTER if c.decides)
+
+
+def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Ruling:
+    """Rule on one criterion from the outcomes of its tests.
+
+    Any failed test fails it; else any broken test, or one that never got its turn,
+    leaves it undecided; else at least one test must have passed. `full` says whether
+    the run was to cover everything, which only changes the reason of a not-run.
+    """
+    if not tests:
+        return Ruling(Verdict.NOT_RUN, _absent(criterion, full=full))
+    by_outcome = {
+        outcome: [t for t in tests if t.outcome is outcome] for outcome in Outcome
+    }
+    if failed := by_outcome[Outcome.FAILED]:
+        return Ruling(Verdict.FAIL, _first_of(failed, len(tests), "failed"))
+    if broken := by_outcome[Outcome.BROKEN]:
+        return Ruling(Verdict.BROKEN, _first_of(broken, len(tests), "broken"))
+    counts = _counts(tests)
+    if by_outcome[Outcome.UNRUN]:
+        return Ruling(Verdict.NOT_RUN, f"the run ended early: {counts}")
+    if by_outcome[Outcome.PASSED]:
+        return Ruling(Verdict.PASS, counts)
+    return Ruling(Verdict.NOT_RUN, counts)
+
+
+def unknown(ids: Iterable[str]) -> list[str]:
+    """Name the ids that are no row of the register."""
+    return sorted({i for i in ids if i not in BY_ID})
+
+
+def _absent(criterion: Criterion, *, full: bool) -> str:
+    if criterion.needs:
+        return f"needs {criterion.needs}"
+    if full:
+        return "no test covers it yet"
+    return "not selected by this run"
+
+
+def _first_of(tests: Sequence[Judged], total: int, word: str) -> str:
+    first = tests[0]
+    reason = first.reason.splitlines()[0] if first.reason else word
+    head = f"{len(tests)} of {total} {_tests(total)} {word}"
+    return f"{head}: {short(first.nodeid)}: {reason}"
+
+
+def _counts(tests: Sequence[Judged]) -> str:
+    counted = Counter(t.outcome for t in tests)
+    parts = []
+    for outcome in Outcome:
+        if count := counted[outcome]:
+            word = "did not run" if outcome is Outcome.UNRUN else outcome.value
+            parts.append(f"{count} {_tests(count)} {word}")
+    reasons = sorted(
+        {
+            t.reason.splitlines()[0]
+            for t in tests
+            if t.outcome is Outcome.SKIPPED and t.reason
+        }
+    )
+    return ", ".join(parts) + (f" ({'; '.join(reasons)})" if reasons else "")
+
+
+def _tests(count: int) -> str:
+    return "test" if count == 1 else "tests"
+
+
+def short(nodeid: str) -> str:
+    """Shorten a node id to the test's own name."""
+    return nodeid.rpartition("::")[2] or nodeid

@@ -1,0 +1,62 @@
+"""The pytest door: options, markers, fixtures; the rest registers only when needed.
+
+Loaded by `pytest_plugins` in the top-level conftest. A run of the instrument's own
+tests never opens a report: the session plugin is registered only when something beside
+`tests/` was asked for, and opens a report only when it sees a test of a suite.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.plugin.fixtures import (
+    accelerator,
+    budgets,
+    check,
+    dev,
+    fault,
+    fleet,
+    image,
+    machine_factory,
+    site,
+)
+from harness.plugin.markers import MARKERS
+from harness.plugin.options import OPTIONS, SETTINGS, parse
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = [
+    "accelerator",
+    "budgets",
+    "check",
+    "dev",
+    "fault",
+    "fleet",
+    "image",
+    "machine_factory",
+    "site",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `harness.plugin.options`."""
+    group = parser.getgroup("acceptance", "acceptance of a migration on throwaway VMs")
+    for option in OPTIONS:
+        group.addoption(option.name, **option.keywords)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers; register the session plugin when suites may be run."""
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+    settings = parse(config)
+    config.stash[SETTINGS] = settings
+    if settings.list_criteria:
+        from harness.plugin.listing import Listing  # noqa: PLC0415 - only when used
+
+        config.pluginmanager.register(Listing(config), "acceptance-listing")
+    elif settings.wants_suites:
+        from harness.plugin.session import register  # noqa: PLC0415 - heavy
+
+        register(config, settings)

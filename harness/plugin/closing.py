@@ -1,0 +1,71 @@
+"""End a run: save what the dead left behind, fold the journals, write the report."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import report
+from harness.evidence import scrub
+from harness.report import journal, merge
+from harness.report.model import Run as RunResult
+from harness.report.provenance import commit
+from harness.report.writer import point_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.plugin.options import Settings
+    from harness.plugin.run import Run
+    from harness.report.journal import MachineUsed
+
+# What a machine's directory holds that a reader can use. Never its disk or its seed.
+_KEPT = ("console.log", "qmp.jsonl", "argv.txt")
+
+
+def close(
+    run: Run, settings: Settings, *, duration_s: float, interrupted: bool
+) -> report.Results:
+    """Write a run's report, whatever became of its processes, and return it."""
+    ledger = merge.fold(journal.read(run.journal.directory))
+    for story in ledger.stories.values():
+        for machine in story.machines:
+            salvage(machine, run.directory)
+    images = {k[6:]: str(v) for k, v in ledger.facts.items() if k.startswith("image:")}
+    result = RunResult(
+        id=run.id,
+        started=run.started,
+        duration_s=round(duration_s, 3),
+        commit=commit(settings.root),
+        guest=settings.guest,
+        full=settings.full,
+        selection=settings.selection,
+        interrupted=interrupted,
+        fault=str(settings.fault or ""),
+        images=images,
+        **_known(ledger.facts),
+    )
+    results = merge.results(ledger, result, run.directory)
+    report.write(results, run.directory)
+    shutil.rmtree(run.journal.directory)
+    point_latest(run.directory)
+    return results
+
+
+def salvage(machine: MachineUsed, directory: Path) -> None:
+    """Save the logs of a machine whose process died before it could collect them."""
+    into, source = directory / machine.into, Path(machine.directory)
+    if into.is_dir() or not source.is_dir():
+        return
+    found = [source / name for name in _KEPT if (source / name).is_file()]
+    if found:
+        into.mkdir(parents=True)
+        for path in found:
+            shutil.copyfile(path, into / path.name)
+        scrub(into)
+
+
+def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("accel", "accel_reason", "qemu", "speed_factor", "spec_digest", "scaled")
+    return {name: facts[name] for name in names if name in facts}

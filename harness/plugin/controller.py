@@ -1,0 +1,120 @@
+"""The half of the session plugin that owns terminal, report and exit status."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import report  # noqa: TC001 - pluggy reads annotations
+from harness.criteria import DECIDING, Verdict
+from harness.plugin import table
+from harness.plugin.closing import close
+from harness.plugin.live import Live, terminal
+from harness.plugin.run import WORKER_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from xdist.workermanage import (  # type: ignore[import-untyped]
+        WorkerController,
+    )
+
+    from harness.plugin.options import Settings
+    from harness.plugin.run import Run
+
+_WIDE = 120  # columns, where standard output is no terminal
+
+
+class Controller:
+    """Tells workers about the run, shows it live, folds it into a report."""
+
+    def __init__(self, config: pytest.Config, run: Run, settings: Settings) -> None:
+        self.config = config
+        self.run = run
+        self.settings = settings
+        self.results: report.Results | None = None
+        self.began = time.monotonic()
+        # pytest's own words per test only where the user asked for them.
+        self.wordy = config.get_verbosity() > 0
+        self.stack = ExitStack()
+        self.out = self.stack.enter_context(terminal())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Tell an xdist worker which run it belongs to."""
+        node.workerinput[WORKER_INPUT] = {
+            "id": self.run.id,
+            "dir": str(self.run.directory),
+            "started": self.run.started,
+        }
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Show what happens while tests run."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and not self.wordy and self.run.opened:
+            reporter.showfspath = False
+        with Live(self.run.journal.directory, self.out).follow():
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+        """Count broken tests as errors; keep pytest's dots out of the live lines."""
+        ended = getattr(report, "acceptance", None)
+        if ended is None or hasattr(report, "wasxfail"):
+            return None
+        if ended == "broken":
+            return "error", "B" * self.wordy, ("BROKEN", {"red": True})
+        if self.wordy:
+            return None
+        counted = ended if ended == "failed" or report.when == "call" else ""
+        return ("skipped" if ended == "skipped" else counted), "", ""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report and decide the exit status."""
+        self.stack.close()
+        if not self.run.opened:
+            return
+        self.results = close(
+            self.run,
+            self.settings,
+            duration_s=time.monotonic() - self.began,
+            interrupted=exitstatus == pytest.ExitCode.INTERRUPTED,
+        )
+        session.exitstatus = exit_status(self.results, exitstatus)
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        """Print the table of criteria."""
+        if self.results is None:
+            return
+        terminalreporter.section("acceptance criteria")
+        colour = terminalreporter.hasmarkup
+        width = shutil.get_terminal_size().columns if colour else _WIDE
+        text = table.render(
+            self.results, self.run.directory, width=width, colour=colour
+        )
+        terminalreporter.write(text)
+
+
+def exit_status(results: report.Results, exitstatus: int) -> int:
+    """Give the exit status: a full run needs a pass of all five, any run of its tests.
+
+    What pytest itself has to say (interrupted, usage, internal error) goes first.
+    """
+    if exitstatus != pytest.ExitCode.OK:
+        return exitstatus
+    spoiled = any(t.outcome in {"failed", "broken"} for t in results.tests)
+    undecided = any(results.verdict(c) is not Verdict.PASS for c in DECIDING)
+    if spoiled or results.run.uncollected or (results.run.full and undecided):
+        return pytest.ExitCode.TESTS_FAILED
+    return exitstatus

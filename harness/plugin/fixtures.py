@@ -1,0 +1,169 @@
+"""Fixtures: a few lines each over the library's context managers.
+
+Rooms below are imported when a fixture is used, so that the instrument's own tests
+start fast and need none of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import InputError
+from harness.plugin import budget
+from harness.plugin.machines import MachineFactory
+from harness.plugin.options import SETTINGS
+from harness.plugin.run import RUN, current
+from harness.plugin.runtime import runtime_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.evidence import Recorder
+    from harness.host import Accelerator
+    from harness.image import Image
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Budgets, Fleet
+
+# Both include what has to happen before: a kernel that boots, or never does.
+_CHOOSE_ACCELERATOR_S = 120.0
+_OPEN_SITE_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def fleet(pytestconfig: pytest.Config) -> Fleet:
+    """Load the spec that `--fleet` names, as a frozen model."""
+    from harness import spec  # noqa: PLC0415 - see the module's docstring
+
+    loaded = spec.load(pytestconfig.stash[SETTINGS].fleet)
+    if run := pytestconfig.stash.get(RUN, None):
+        run.fact("spec_digest", loaded.digest)
+        run.fact("scaled", list(loaded.scaled))
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def budgets(fleet: Fleet) -> Budgets:
+    """Give the spec's thresholds: no suite compares with any other number."""
+    return fleet.budgets
+
+
+@pytest.fixture(scope="session")
+def image(pytestconfig: pytest.Config) -> Image:
+    """Build, or take from the cache, the base image that `--guest` names."""
+    from harness import image as images  # noqa: PLC0415 - see the module's docstring
+
+    settings, run = pytestconfig.stash[SETTINGS], pytestconfig.stash[RUN]
+    if settings.guest != "reference":
+        raise InputError(
+            f"--guest {settings.guest}: only the reference guest can be judged so far"
+        )
+    built = images.reference(run)
+    run.fact("image:reference", built.digest)
+    return built
+
+
+@pytest.fixture(scope="session")
+def accelerator(pytestconfig: pytest.Config, image: Image) -> Accelerator:
+    """Choose how QEMU runs guest code, by booting the image's kernel."""
+    from harness import host  # noqa: PLC0415 - see the module's docstring
+
+    settings, run = pytestconfig.stash[SETTINGS], pytestconfig.stash[RUN]
+    chosen = host.choose_accelerator(
+        settings.accel,
+        image.kernel,
+        Deadline.after(_CHOOSE_ACCELERATOR_S, "an accelerator to prove itself"),
+    )
+    pytestconfig.stash[budget.PATIENCE] = chosen.patience
+    run.fact("accel", chosen.name)
+    run.fact("accel_reason", chosen.reason)
+    run.fact("speed_factor", chosen.patience)
+    run.fact("qemu", host.qemu_version())
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def fault(pytestconfig: pytest.Config) -> object:
+    """Load the known-bad variant that `--fault` names; None on a healthy run."""
+    reference = pytestconfig.stash[SETTINGS].fault
+    if reference is None:
+        return None
+    from harness import fault as faults  # noqa: PLC0415 - see the module's docstring
+
+    load = getattr(faults, "load", None)
+    if load is None:
+        raise InputError(f"--fault {reference}: faults cannot be applied yet")
+    loaded: object = load(reference.file, reference.name)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def _process_directory() -> Iterator[Path]:
+    with runtime_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def _test_directory(
+    _process_directory: Path,
+) -> Iterator[Path]:
+    # Short on purpose: sockets below it have 107 bytes for all of their path.
+    import shutil  # noqa: PLC0415 - a fixture module keeps its imports few
+
+    directory = _process_directory / str(len(list(_process_directory.iterdir())))
+    directory.mkdir(mode=0o700)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def site(fleet: Fleet, _test_directory: Path) -> Iterator[Site]:
+    """Open the stand-in for fw and its LAN; nothing in it can reach outside."""
+    from harness.site import open_site  # noqa: PLC0415 - see the module's docstring
+
+    deadline = Deadline.after(_OPEN_SITE_S, "the site to open")
+    with open_site(fleet.network, _test_directory, deadline=deadline) as opened:
+        yield opened
+
+
+@pytest.fixture
+def machine_factory(
+    request: pytest.FixtureRequest,
+    fleet: Fleet,
+    site: Site,
+    accelerator: Accelerator,
+    image: Image,
+    _test_directory: Path,
+) -> Iterator[MachineFactory]:
+    """Give machines by `machine_factory(stage="onboarded", vm="dev")`."""
+    with ExitStack() as stack:
+        yield MachineFactory(
+            stack=stack,
+            current=current(request.node),
+            item=request.node,
+            directory=_test_directory,
+            given={
+                "fleet": fleet,
+                "site": site,
+                "accelerator": accelerator,
+                "image": image,
+            },
+        )
+
+
+@pytest.fixture
+def dev(machine_factory: MachineFactory, fleet: Fleet) -> Machine:
+    """Give the machine under migration at the stage that the test is marked with."""
+    vm = fleet.migration.vm if fleet.migration else "dev"
+    return machine_factory(vm=vm)
+
+
+@pytest.fixture
+def check(request: pytest.FixtureRequest) -> Recorder:
+    """Record named checks and evidence; what failed is told at the test's end."""
+    return current(request.node).recorder

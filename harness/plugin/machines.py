@@ -1,0 +1,85 @@
+"""Machines for a test: made from stages, collected whatever happens, then gone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+from harness.evidence import scrub
+from harness.plugin.markers import subject_of
+from harness.plugin.options import SETTINGS
+from harness.plugin.session import PHASES
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    import pytest
+
+    from harness.machine import Machine
+    from harness.plugin.run import Current
+
+
+@dataclass(frozen=True)
+class MachineFactory:
+    """Makes machines that live until the end of the test."""
+
+    stack: ExitStack
+    current: Current
+    item: pytest.Item
+    directory: Path
+    given: dict[str, Any]
+
+    def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
+        """Give a machine at a stage (default: the test's own) from the spec's `vm`."""
+        from harness.stage import machine_at  # noqa: PLC0415 - rooms load when used
+
+        stage = stage or subject_of(self.item).stage
+        if stage is None:
+            raise InputError(
+                f"{self.item.nodeid} asks for {vm} but not at which stage",
+                hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
+            )
+        directory = self.directory / vm
+        directory.mkdir(mode=0o700)
+        began = time.monotonic()
+        into = self.current.machine(vm, directory)
+        machine = self.stack.enter_context(
+            machine_at(
+                stage,
+                vm,
+                directory=directory,
+                progress=self.current.run,
+                **self.given,
+            )
+        )
+        self.current.run.step(f"{vm} at {stage} in {time.monotonic() - began:.1f} s")
+        self.stack.callback(self._collect, machine, into)
+        self.stack.callback(self._keep, machine)
+        return machine
+
+    def _collect(self, machine: Machine, into: Path) -> None:
+        # Evidence never speaks over the test: what could not be had becomes a note.
+        into.mkdir(parents=True, exist_ok=True)
+        try:
+            machine.collect(into)
+        except Exception as error:  # noqa: BLE001 - whatever it was, go on cleaning up
+            self.current.recorder.note(f"not all of {machine.name} collected: {error}")
+        scrub(into)
+
+    def _keep(self, machine: Machine) -> None:
+        phases = self.item.stash.get(PHASES, [])
+        unhappy = any(phase.ended in {"failed", "broken"} for phase in phases)
+        if unhappy and self.item.config.stash[SETTINGS].keep_machines:
+            hold(self.item, f"{machine.name} keeps running in {machine.directory}")
+
+
+def hold(item: pytest.Item, text: str) -> None:
+    """Wait at the terminal until the person there has seen enough."""
+    item.config.pluginmanager.hook.pytest_timeout_cancel_timer(item=item)
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{text}\n`harness shell` and `harness console` reach it.")  # noqa: T201
+        input("Press Enter to take it down. ")

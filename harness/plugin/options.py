@@ -1,0 +1,197 @@
+"""Command-line options, parsed once into frozen settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Accel = Literal["auto", "kvm", "tcg"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the option table."""
+
+    name: str
+    keywords: dict[str, Any]
+
+
+OPTIONS = (
+    Option(
+        "--fleet",
+        {
+            "metavar": "FILE",
+            "help": "spec of the fleet, TOML or `nix eval` JSON (default: fleet.toml)",
+        },
+    ),
+    Option(
+        "--accel",
+        {
+            "choices": ("auto", "kvm", "tcg"),
+            "default": "auto",
+            "help": "auto boots a kernel under KVM and falls back to TCG with the"
+            " reason; kvm never falls back (default: auto)",
+        },
+    ),
+    Option(
+        "--guest",
+        {
+            "metavar": "reference|IMAGE",
+            "default": "reference",
+            "help": "guest image to judge (default: the embedded reference guest)",
+        },
+    ),
+    Option(
+        "--report-dir",
+        {
+            "metavar": "DIRECTORY",
+            "help": "where reports/<run-id>/ goes (default: reports)",
+        },
+    ),
+    Option(
+        "--keep-machines",
+        {
+            "action": "store_true",
+            "help": "after a test that failed or broke, keep its machines running and"
+            " say how to reach them, until Enter is pressed; not with -n",
+        },
+    ),
+    Option(
+        "--list-criteria",
+        {
+            "action": "store_true",
+            "help": "print the register with the tests of each row, run nothing",
+        },
+    ),
+    Option(
+        "--fault",
+        {
+            "metavar": "FILE:CLASS",
+            "help": "run under a known-bad variant of the system (negative control)",
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReference:
+    """Where a fault's class is to be found; `file` may be a name of a built-in one."""
+
+    file: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line asked for."""
+
+    root: Path
+    suites: Path
+    fleet: Path
+    accel: Accel
+    guest: str
+    reports: Path
+    keep_machines: bool
+    list_criteria: bool
+    fault: FaultReference | None
+    wants_suites: bool
+    full: bool
+    """Whether every suite is to run, so that the five decide the exit status."""
+    selection: str
+
+
+SETTINGS = pytest.StashKey[Settings]()
+
+# Each of these runs less than everything.
+_NARROWING = {
+    "-k": "keyword",
+    "-m": "markexpr",
+    "--deselect": "deselect",
+    "--ignore": "ignore",
+    "--ignore-glob": "ignore_glob",
+    "--lf": "lf",
+    "--stepwise": "stepwise",
+    "--collect-only": "collectonly",
+    "--maxfail": "maxfail",
+}
+
+
+def parse(config: pytest.Config) -> Settings:
+    """Turn options into settings. Raises UsageError."""
+    root = config.rootpath
+    suites = root / "suites"
+    listing = bool(config.getoption("--list-criteria"))
+    if listing and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [str(suites)]
+    paths = [_path(config, arg) for arg in config.args]
+    narrowed = [f for f, name in _NARROWING.items() if config.getoption(name, None)]
+    whole = any(suites.is_relative_to(path) for path in paths)
+    settings = Settings(
+        root=root,
+        suites=suites,
+        fleet=_given(config, "--fleet", root / "fleet.toml"),
+        accel=cast("Accel", config.getoption("--accel")),
+        guest=str(config.getoption("--guest")),
+        reports=_given(config, "--report-dir", root / "reports"),
+        keep_machines=bool(config.getoption("--keep-machines")),
+        list_criteria=listing,
+        fault=_fault(config.getoption("--fault")),
+        wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
+        full=whole and not narrowed,
+        selection=_selection(config, narrowed),
+    )
+    _refuse(config, settings)
+    return settings
+
+
+def distributed(config: pytest.Config) -> bool:
+    """Whether this process hands its tests out to xdist workers."""
+    return not is_worker(config) and config.getoption("dist", "no") != "no"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is an xdist worker."""
+    return hasattr(config, "workerinput")
+
+
+def _refuse(config: pytest.Config, settings: Settings) -> None:
+    if distributed(config) and settings.list_criteria:
+        raise pytest.UsageError("--list-criteria runs nothing: leave out -n")
+    if distributed(config) and settings.keep_machines:
+        raise pytest.UsageError(
+            "--keep-machines needs the terminal that -n takes away: leave out -n"
+        )
+
+
+def _path(config: pytest.Config, arg: str) -> Path:
+    return (config.invocation_params.dir / arg.partition("::")[0]).resolve()
+
+
+def _given(config: pytest.Config, option: str, default: Path) -> Path:
+    given = config.getoption(option)
+    return (config.invocation_params.dir / given).resolve() if given else default
+
+
+def _fault(given: str | None) -> FaultReference | None:
+    if not given:
+        return None
+    file, colon, name = given.rpartition(":")
+    if not (colon and file and name.isidentifier()):
+        raise pytest.UsageError(
+            f"--fault {given}: expected FILE:CLASS, as in my_faults.py:NoDhcp"
+        )
+    return FaultReference(Path(file), name)
+
+
+def _selection(config: pytest.Config, narrowed: Sequence[str]) -> str:
+    options = [f"{f} {config.getoption(_NARROWING[f])}" for f in narrowed]
+    return " ".join([*config.args, *options])

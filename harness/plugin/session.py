@@ -1,0 +1,197 @@
+"""Follow the tests of the suites: outcomes, evidence, budgets, into the journal.
+
+Lives in every process that runs tests. The controller's half is in `controller.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import CheckFailed
+from harness.evidence import Recorder, redact_text, slug
+from harness.plugin import budget
+from harness.plugin.markers import misuse, of_a_suite, subject_of
+from harness.plugin.options import distributed, is_worker
+from harness.plugin.outcome import Phase, classify, combine, explain
+from harness.plugin.run import CURRENT, RUN, Current, open_run
+from harness.report.journal import Collected, CollectFailed, Finished, Started
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from harness.plugin.options import Settings
+    from harness.plugin.run import Run
+    from harness.report.journal import Event
+
+PHASES = pytest.StashKey[list[Phase]]()
+NAME = pytest.StashKey[str]()  # fit for files; only tests of suites have one
+
+
+def register(config: pytest.Config, settings: Settings) -> None:
+    """Register what this process needs: tests, terminal and report, or both."""
+    run = open_run(config, settings)
+    config.stash[RUN] = run
+    if not distributed(config):
+        config.pluginmanager.register(Tests(run, settings), "acceptance-tests")
+    if not is_worker(config):
+        from harness.plugin.controller import Controller  # noqa: PLC0415 - heavy
+
+        config.pluginmanager.register(
+            Controller(config, run, settings), "acceptance-controller"
+        )
+
+
+class Tests:
+    """Hooks around collecting and running the tests of the suites."""
+
+    def __init__(self, run: Run, settings: Settings) -> None:
+        self.run = run
+        self.settings = settings
+        self.seen: dict[str, Collected] = {}
+        self.uncollected: list[CollectFailed] = []
+
+    @pytest.hookimpl
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember files whose tests could not be listed."""
+        if report.failed:
+            last = report.longreprtext.strip().splitlines()[-1:]
+            reason = last[0].removeprefix("E").strip() if last else "failed"
+            self.uncollected.append(CollectFailed(nodeid=report.nodeid, reason=reason))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Take up the tests of suites; raises UsageError for misused markers."""
+        ours = [item for item in items if of_a_suite(item, self.settings.suites)]
+        if faults := misuse(ours):
+            raise pytest.UsageError("\n".join(faults))
+        taken: set[str] = set()
+        for item in ours:
+            item.stash[NAME] = _name(item, taken)
+            budget.take_over(item)
+            subject = subject_of(item)
+            self.seen[item.nodeid] = Collected(
+                nodeid=item.nodeid, criteria=subject.criteria, stage=subject.stage
+            )
+
+    @pytest.hookimpl
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Remember what -k, -m and --deselect left out."""
+        for item in items:
+            if found := self.seen.get(item.nodeid):
+                self.seen[item.nodeid] = found.model_copy(update={"selected": False})
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self) -> None:
+        """Open the report, if there is anything to report on."""
+        events: list[Event] = [*self.seen.values(), *self.uncollected]
+        for event in events:
+            self.run.journal.write(event)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item
+    ) -> Generator[None, object, object]:
+        """Write down that a test began, and how it ended once all is torn down."""
+        if NAME not in item.stash:
+            return (yield)
+        name = item.stash[NAME]
+        recorder = Recorder(item.nodeid, self.run.directory / "evidence" / name)
+        item.stash[CURRENT] = Current(item.nodeid, name, recorder, self.run)
+        phases: list[Phase] = []
+        item.stash[PHASES] = phases
+        self.run.journal.write(Started(nodeid=item.nodeid, evidence=f"evidence/{name}"))
+        began = time.monotonic()
+        # An interrupt leaves here without a `Finished`, as a crash would.
+        result = yield
+        whole = combine(phases)
+        self.run.journal.write(
+            Finished(
+                nodeid=item.nodeid,
+                outcome=whole.ended,
+                reason=redact_text(whole.reason),
+                duration_s=round(time.monotonic() - began, 3),
+            )
+        )
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
+        """Fence in the setup, which may build images and stages."""
+        seconds = budget.SETUP_S if NAME in item.stash else 0.0
+        with budget.budget(item, seconds):
+            yield
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        """Fence in the test's body; at its end let soft checks speak."""
+        __tracebackhide__ = True
+        if NAME not in item.stash:
+            yield
+            return
+        recorder = item.stash[CURRENT].recorder
+        try:
+            with budget.budget(item, budget.call_budget(item)):
+                yield
+        except CheckFailed:
+            raise
+        except BaseException as error:
+            if recorder.failures:
+                error.add_note(f"before that: {CheckFailed(recorder.failures)}")
+            raise
+        recorder.conclude()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None]:
+        """Fence in the teardown."""
+        seconds = budget.TEARDOWN_S * item.config.stash.get(budget.PATIENCE, 1.0)
+        with budget.budget(item, seconds if NAME in item.stash else 0.0):
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell the subject's failures from the instrument's."""
+        report = yield
+        if NAME in item.stash:
+            phase = _phase(report, call)
+            item.stash[PHASES].append(phase)
+            # Travels to the controller with the report, also under xdist.
+            report.acceptance = phase.ended  # type: ignore[attr-defined]
+            if call.excinfo is not None and isinstance(call.excinfo.value, CheckFailed):
+                report.longrepr = str(call.excinfo.value)
+        return report
+
+
+def _phase(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Phase:
+    if report.passed:
+        return Phase(report.when, "passed")
+    if report.skipped:
+        if hasattr(report, "wasxfail"):
+            return Phase(report.when, "skipped", f"expected to fail: {report.wasxfail}")
+        return Phase(report.when, "skipped", _skip_reason(report))
+    if call.excinfo is None:  # strict xfail that passed
+        return Phase(report.when, "failed", report.longreprtext)
+    error = call.excinfo.value
+    return Phase(report.when, classify(error), explain(error))
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return report.longreprtext
+
+
+def _name(item: pytest.Item, taken: set[str]) -> str:
+    file, _, rest = item.nodeid.partition("::")
+    file = file.removeprefix("suites/").removesuffix(".py").replace("/test_", "/")
+    rest = rest.replace("::", ".").removeprefix("test_")
+    name = slug(f"{file}.{rest}".replace("/", "."))
+    if name in taken:
+        name = f"{name}-{sha256(item.nodeid.encode()).hexdigest()[:8]}"
+    taken.add(name)
+    return name

@@ -1,0 +1,213 @@
+"""Fold a run's journals and evidence into results; pure, but for reading evidence."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.criteria import REGISTER, Judged, Outcome, Ruling, Verdict, judge
+from harness.evidence import RECORD
+from harness.report.journal import (
+    Collected,
+    CollectFailed,
+    Event,
+    Fact,
+    Finished,
+    MachineUsed,
+    Started,
+    Timing,
+)
+from harness.report.model import (
+    CheckResult,
+    CriterionResult,
+    Results,
+    Run,
+    Spread,
+    TestResult,
+    Timings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from harness.criteria import Criterion
+
+
+@dataclass
+class TestStory:
+    """What the journals tell about one test."""
+
+    __test__ = False
+
+    nodeid: str
+    collected: Collected | None = None
+    started: Started | None = None
+    finished: Finished | None = None
+    machines: list[MachineUsed] = field(default_factory=list)
+
+
+@dataclass
+class Ledger:
+    """What the journals of all processes tell, folded."""
+
+    stories: dict[str, TestStory] = field(default_factory=dict)
+    uncollected: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def story(self, nodeid: str) -> TestStory:
+        """Give the story of a test, begun at its first mention."""
+        return self.stories.setdefault(nodeid, TestStory(nodeid))
+
+    def take(self, event: Event) -> None:
+        """Add one event; the first word of several processes about one thing wins."""
+        match event:
+            case Collected(nodeid=nodeid):
+                story = self.story(nodeid)
+                story.collected = story.collected or event
+            case Started(nodeid=nodeid):
+                self.story(nodeid).started = event
+            case MachineUsed(nodeid=nodeid):
+                self.story(nodeid).machines.append(event)
+            case Finished(nodeid=nodeid):
+                self.story(nodeid).finished = event
+            case CollectFailed(nodeid=nodeid, reason=reason):
+                self.uncollected.setdefault(nodeid, reason)
+            case Fact(name=name, value=value):
+                self.facts.setdefault(name, value)
+            case Timing(name=name, seconds=seconds):
+                self.timings[name].append(seconds)
+            case _:
+                pass
+
+
+def fold(events: Iterable[Event]) -> Ledger:
+    """Fold events, in the order they happened."""
+    ledger = Ledger()
+    for event in events:
+        ledger.take(event)
+    return ledger
+
+
+def results(ledger: Ledger, run: Run, directory: Path) -> Results:
+    """Build the results of a run whose report lies in `directory`."""
+    stories = list(ledger.stories.values())
+    tests = tuple(
+        test_result(story, directory, interrupted=run.interrupted)
+        for story in stories
+        if story.started
+    )
+    judged = _judged(stories, tests)
+    run = run.model_copy(
+        update={
+            "unrun": tuple(
+                j.nodeid for j in judged.values() if j.outcome is Outcome.UNRUN
+            ),
+            "uncollected": tuple(f"{k}: {v}" for k, v in ledger.uncollected.items()),
+        }
+    )
+    by_criterion: dict[str, list[str]] = defaultdict(list)
+    for story in stories:
+        for criterion in story.collected.criteria if story.collected else ():
+            by_criterion[criterion].append(story.nodeid)
+    by_nodeid = {test.nodeid: test for test in tests}
+    criteria = tuple(
+        _row(c, [judged[n] for n in by_criterion[c.id]], by_nodeid, run)
+        for c in REGISTER
+    )
+    return Results(run=run, criteria=criteria, tests=tests, timings=_timings(ledger))
+
+
+def test_result(story: TestStory, directory: Path, *, interrupted: bool) -> TestResult:
+    """Turn one test's story and the evidence on disk into its result."""
+    assert story.started is not None  # noqa: S101 - the caller chose those
+    evidence = story.started.evidence
+    record = read_record(directory / evidence / RECORD)
+    done = story.finished
+    lost = "interrupted" if interrupted else "the process that ran it died"
+    return TestResult(
+        nodeid=story.nodeid,
+        outcome=done.outcome if done else "broken",
+        reason=done.reason if done else lost,
+        duration_s=done.duration_s if done else 0.0,
+        criteria=story.collected.criteria if story.collected else (),
+        stage=story.collected.stage if story.collected else None,
+        worker=story.started.worker,
+        checks=tuple(CheckResult(**check) for check in record["checks"]),
+        notes=tuple(record["notes"]),
+        evidence=tuple(_files(directory, evidence)),
+        machines=tuple(m.into for m in story.machines if (directory / m.into).is_dir()),
+    )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what a recorder left, or the record of a test that recorded nothing."""
+    empty: dict[str, Any] = {"checks": [], "notes": [], "attachments": [], "series": []}
+    if not path.is_file():
+        return empty
+    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return empty | recorded
+
+
+def _judged(
+    stories: Iterable[TestStory], tests: Iterable[TestResult]
+) -> dict[str, Judged]:
+    judged = {t.nodeid: Judged(t.nodeid, Outcome(t.outcome), t.reason) for t in tests}
+    for story in stories:
+        if story.nodeid not in judged:
+            chosen = story.collected is not None and story.collected.selected
+            outcome = Outcome.UNRUN if chosen else Outcome.DESELECTED
+            judged[story.nodeid] = Judged(story.nodeid, outcome)
+    return judged
+
+
+def _row(
+    criterion: Criterion,
+    judged: list[Judged],
+    tests: Mapping[str, TestResult],
+    run: Run,
+) -> CriterionResult:
+    ruling = judge(criterion, judged, full=run.full)
+    if ruling.verdict is Verdict.NOT_RUN and not judged and run.uncollected:
+        ruling = Ruling(Verdict.NOT_RUN, "some tests could not be listed")
+    ran = [tests[j.nodeid] for j in judged if j.nodeid in tests]
+    return CriterionResult(
+        id=criterion.id,
+        title=criterion.title,
+        decides=criterion.decides,
+        verdict=ruling.verdict,
+        reason=ruling.reason,
+        duration_s=round(sum(test.duration_s for test in ran), 3),
+        tests=tuple(j.nodeid for j in judged),
+        evidence=tuple(
+            path for test in ran for path in (*test.evidence, *test.machines)
+        ),
+    )
+
+
+def _files(directory: Path, evidence: str) -> list[str]:
+    found = sorted((directory / evidence).rglob("*"))
+    return [str(p.relative_to(directory)) for p in found if p.is_file()]
+
+
+def _timings(ledger: Ledger) -> Timings:
+    boots = ledger.timings.get("cold-boot")
+    restores = ledger.timings.get("restore")
+    calls = ledger.timings.get("exec")
+    return Timings(
+        cold_boot_s=round(sum(boots) / len(boots), 3) if boots else None,
+        restore_s=spread(restores) if restores else None,
+        exec_ms=spread([1000 * s for s in calls]) if calls else None,
+    )
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Summarise measurements by their 50th and 95th percentile (nearest rank)."""
+    ordered = sorted(values)
+    rank = [max(0, -(-len(ordered) * q // 100) - 1) for q in (50, 95)]
+    return Spread(
+        p50=round(ordered[rank[0]], 3), p95=round(ordered[rank[1]], 3), n=len(ordered)
+    )

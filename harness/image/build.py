@@ -1,0 +1,295 @@
+"""Build the reference image: packages, disk, boot loader, qcow2, manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from harness.deadline import Deadline, poll
+from harness.errors import HostError, ProcessFailed
+from harness.image import manifest as manifests
+from harness.image.disk import MIB, SECTOR, boot_sectors
+from harness.image.mirror import KEYRING, Mirror, find_mirror
+from harness.image.recipe import Workshop, hook_environment, mmdebstrap
+from harness.image.shelf import Image, digest_of
+from harness.process import STDOUT, Popen, run, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.image.recipe import Recipe
+    from harness.image.shelf import Progress, Shelf
+
+BUILD_S = 1800.0
+_WORKSHOP = "vm-acceptance-image-"
+_LOCK = "lock"
+_NEEDED_BYTES = 4 << 30
+_LOG_LINES = 25
+_PROGRESS = "I: "
+# mmdebstrap's own words about hooks; what the hooks say about themselves reads better.
+_NOISE = ("running --", "running special hook", "skipping ", "using /", "chroot arch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    recipe: Recipe
+    shelf: Shelf
+    mirror: Mirror
+    progress: Progress
+    deadline: Deadline
+
+
+def build(recipe: Recipe, shelf: Shelf, progress: Progress, *, again: bool) -> Image:
+    """Build the image of `recipe`, or take the one that another run just built.
+
+    `again` asks the mirror anew; packages that did not change give the old image back.
+    Raises HostError, ProcessFailed, DeadlineExpired.
+    """
+    shelf.directory.mkdir(parents=True, exist_ok=True)
+    shelf.debs.mkdir(exist_ok=True)
+    deadline = Deadline.after(BUILD_S, "the reference image")
+    digest = recipe.digest
+    with _locked(shelf, progress, deadline):
+        known = shelf.find(digest)
+        if known is not None and not again:
+            return known
+        job = _Job(recipe, shelf, find_mirror(os.environ, deadline), progress, deadline)
+        return _build(job, digest, known)
+
+
+@contextmanager
+def _locked(shelf: Shelf, progress: Progress, deadline: Deadline) -> Iterator[None]:
+    lock = FileLock(shelf.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.step("another run is building the image, waiting for it")
+        try:
+            lock.acquire(timeout=deadline.remaining)
+        except Timeout as error:
+            raise deadline.error(f"{shelf.lock} is held by another process") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(job: _Job, digest: str, known: Image | None) -> Image:
+    began = datetime.now(UTC)
+    with _workshop(job) as workshop:
+        _make_tree(job, workshop)
+        resolution = manifests.resolved(workshop.out)
+        if known is not None and known.manifest["resolved"] == resolution:
+            job.progress.step("no package has changed, keeping the image")
+            return known
+        with tempfile.TemporaryDirectory(
+            prefix=".new-", dir=job.shelf.directory
+        ) as new:
+            made = Path(new) / "image"
+            made.mkdir(mode=0o700)
+            _convert(job, workshop, made)
+            facts = _describe(job, workshop, made)
+            image_digest = digest_of(digest, resolution, facts["sha256"])
+            took = (datetime.now(UTC) - began).total_seconds()
+            image = job.shelf.put(
+                made,
+                {
+                    "schema": 1,
+                    "digest": image_digest,
+                    "recipe": digest,
+                    "resolved": resolution,
+                    "built": began.isoformat(timespec="seconds"),
+                    "duration_s": round(took, 1),
+                    **facts,
+                },
+            )
+    job.shelf.pin(digest, image)
+    _prune_debs(job.shelf, resolution)
+    job.progress.step(
+        f"image built in {took:.0f} s: {manifests.summary(image.manifest)}"
+    )
+    return image
+
+
+@contextmanager
+def _workshop(job: _Job) -> Iterator[Workshop]:
+    base = Path(os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 (mkdtemp below)
+    for place in (base, job.shelf.directory):
+        _demand_room(place)
+    for left in base.glob(f"{_WORKSHOP}*"):
+        _sweep(left)
+    directory = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=base))
+    with _held(directory), _raw_disk(directory / "out/disk.raw", job) as disk_fd:
+        yield Workshop(directory, job.shelf.debs, disk_fd)
+
+
+def _demand_room(place: Path) -> None:
+    free = shutil.disk_usage(place).free
+    if free < _NEEDED_BYTES:
+        raise HostError(
+            f"too little room to build an image: {free // MIB} MiB free in {place},"
+            f" {_NEEDED_BYTES // MIB} MiB needed",
+            hint="free some, or set TMPDIR and HARNESS_CACHE to places with more",
+        )
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold the workshop's lock, by which others see that its builder lives."""
+    directory.chmod(0o711)
+    try:
+        with FileLock(directory / _LOCK):
+            yield
+    finally:
+        _remove(directory)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove a workshop that a killed build left behind; leave everyone else's."""
+    if directory.stat().st_uid != os.getuid():
+        return
+    try:
+        with FileLock(directory / _LOCK, timeout=0):
+            _remove(directory)
+    except Timeout:
+        return
+
+
+def _remove(directory: Path) -> None:
+    """Remove a workshop, and what in it belongs to the user namespace's users."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for left in directory.glob("mmdebstrap.*"):
+        run(
+            ["mmdebstrap", "--unshare-helper", "rm", "-rf", str(left)],
+            deadline=Deadline.after(60, f"removing {left}"),
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _raw_disk(disk: Path, job: _Job) -> Iterator[int]:
+    """Make an empty partitioned disk; yields a descriptor that a child inherits."""
+    disk.parent.mkdir(mode=0o700)
+    with disk.open("x+b") as file:
+        file.truncate(job.recipe.layout.size)
+        # Reopened through the descriptor by another user, behind a closed directory.
+        os.fchmod(file.fileno(), 0o666)
+        run(
+            ["sfdisk", "--quiet", str(disk)],
+            stdin=job.recipe.layout.sfdisk.encode(),
+            deadline=job.deadline.sub(30, "sfdisk"),
+        ).check()
+        yield file.fileno()
+
+
+def _make_tree(job: _Job, workshop: Workshop) -> None:
+    _copy_recipe(job.recipe, workshop.recipe)
+    argv = mmdebstrap(job.recipe, workshop, job.mirror, KEYRING)
+    told = hook_environment(job.recipe, workshop, job.mirror)
+    log = workshop.out / "build.log"
+    with (
+        log.open("wb") as output,
+        spawn(
+            argv,
+            stdout=output,
+            stderr=STDOUT,
+            env={**os.environ, **told},
+            cwd=workshop.directory,
+            pass_fds=(workshop.disk_fd,),
+            grace=30,
+        ) as process,
+    ):
+        status = _follow(process, log, job)
+    if status != 0:
+        lines = log.read_text(errors="replace").splitlines()
+        kept = job.shelf.directory / "failed-build.log"
+        shutil.copyfile(log, kept)
+        raise ProcessFailed(
+            f"mmdebstrap could not build the image (exit status {status})",
+            evidence=[line for line in lines if line][-_LOG_LINES:],
+            hint=f"the whole log is {kept}",
+        )
+
+
+def _copy_recipe(recipe: Recipe, target: Path) -> None:
+    for path in recipe.files():
+        copy = target / path.relative_to(recipe.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy, follow_symlinks=False)
+        if not copy.is_symlink():
+            copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    for directory in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        directory.chmod(0o755)
+
+
+def _follow(process: Popen[bytes], log: Path, job: _Job) -> int:
+    """Pass the log's announcements on as they come; return the exit status."""
+    with log.open(errors="replace") as lines:
+
+        def look() -> int | None:
+            status = process.poll()  # before the last look into the log
+            for said in announcements(lines):
+                job.progress.step(said)
+            return status
+
+        return poll(look, job.deadline, interval=0.2)
+
+
+def announcements(lines: Iterable[str]) -> Iterator[str]:
+    """Yield what a build's log lines announce, without mmdebstrap's own ceremony."""
+    for line in lines:
+        said = line.removeprefix(_PROGRESS).rstrip().removesuffix("...")
+        if line.startswith(_PROGRESS) and not said.startswith(_NOISE):
+            yield said
+
+
+def _convert(job: _Job, workshop: Workshop, made: Path) -> None:
+    out = workshop.out
+    gap = job.recipe.layout.boot.offset
+    with workshop.disk.open("r+b") as disk:
+        core, boot = (out / "core.img").read_bytes(), (out / "boot.img").read_bytes()
+        head = boot_sectors(disk.read(SECTOR), boot, core, gap)
+        disk.seek(0)
+        disk.write(head)
+    job.progress.step("converting the disk to qcow2")
+    source, target = str(workshop.disk), str(made / "image.qcow2")
+    run(
+        [
+            *("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1"),
+            *(source, target),
+        ],
+        deadline=job.deadline,
+    ).check()
+    for name in ("vmlinuz", "build.log"):
+        shutil.copyfile(out / name, made / name)
+
+
+def _describe(job: _Job, workshop: Workshop, made: Path) -> dict[str, Any]:
+    image = made / "image.qcow2"
+    deadline = job.deadline.sub(60, "versions of tools")
+    tools = ("mmdebstrap", "qemu-img", "sfdisk")
+    said = {tool: run([tool, "--version"], deadline=deadline).stdout for tool in tools}
+    return {
+        "sha256": manifests.sha256_of(image),
+        "bytes": image.stat().st_size,
+        "virtual_bytes": job.recipe.layout.size,
+        "layout": asdict(job.recipe.layout),
+        "file_systems": manifests.file_systems(workshop.disk, job.recipe.layout),
+        "tools": {tool: manifests.tool_version(text) for tool, text in said.items()},
+    }
+
+
+def _prune_debs(shelf: Shelf, resolution: dict[str, Any]) -> None:
+    """Drop downloaded packages that the newest build did not want any more."""
+    wanted = manifests.deb_names(resolution)
+    for deb in shelf.debs.glob("*.deb"):
+        if deb.name not in wanted:
+            deb.unlink()

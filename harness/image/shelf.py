@@ -1,0 +1,155 @@
+"""The shelf of finished images in the cache: found by recipe, named by content.
+
+    <cache>/images/<digest>/    image.qcow2, vmlinuz, manifest.json, build.log
+    <cache>/images/recipe-<recipe's digest>    names the image it was last built into
+    <cache>/debs/               downloaded packages
+
+An image's digest covers its recipe, its packages' versions and its bytes, so whatever
+is cached on top of it can never meet another image under the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST = "manifest.json"
+_DIGEST_LENGTH = 64
+
+
+class Progress(Protocol):
+    """Takes the lines that tell a person what is going on."""
+
+    def step(self, text: str) -> None:
+        """Say what begins now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A bootable base image: read-only, the backing file of every machine's disk.
+
+    `path` is a qcow2, `kernel` the bzImage inside it, `manifest` what it was made from.
+    """
+
+    path: Path
+    digest: str
+    kernel: Path
+    manifest: dict[str, Any]
+
+    @property
+    def directory(self) -> Path:
+        """Where it lies with everything that belongs to it."""
+        return self.path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """An image as `harness images` lists it; `current` if the recipe leads to it."""
+
+    image: Image
+    built: datetime
+    bytes: int
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The images below one cache directory."""
+
+    cache: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where the images lie."""
+        return self.cache / "images"
+
+    @property
+    def debs(self) -> Path:
+        """Where downloaded packages are kept from one build to the next."""
+        return self.cache / "debs"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of whoever builds or removes an image."""
+        return self.directory / ".lock"
+
+    def find(self, recipe: str) -> Image | None:
+        """Return the image that a recipe (its digest) was last built into."""
+        pin = self._pin(recipe)
+        return self.load(pin.read_text().strip()) if pin.exists() else None
+
+    def pin(self, recipe: str, image: Image) -> None:
+        """Remember that a recipe leads to `image`."""
+        fresh = self._pin(f"{recipe}.new")
+        fresh.write_text(f"{image.digest}\n")
+        fresh.replace(self._pin(recipe))
+
+    def load(self, digest: str) -> Image | None:
+        """Return the image of this digest, None unless it is complete."""
+        directory = self.directory / digest
+        try:
+            manifest = json.loads((directory / MANIFEST).read_text())
+        except (OSError, ValueError):
+            return None
+        image = Image(
+            directory / "image.qcow2", digest, directory / "vmlinuz", manifest
+        )
+        return image if image.path.exists() and image.kernel.exists() else None
+
+    def put(self, made: Path, manifest: Mapping[str, Any]) -> Image:
+        """Shelve a directory of the same file system under its manifest's digest."""
+        text = json.dumps(manifest, indent=1, sort_keys=True)
+        (made / MANIFEST).write_text(f"{text}\n")
+        target = self.directory / manifest["digest"]
+        if target.exists():  # the remains of an incomplete one: load() refused it
+            shutil.rmtree(target)
+        made.rename(target)
+        image = self.load(manifest["digest"])
+        if image is None:
+            raise HarnessError(f"{target} disappeared while it was being put there")
+        return image
+
+    def images(self, recipe: str) -> Iterator[Shelved]:
+        """Yield every complete image, oldest first; `recipe` tells which is current."""
+        current = self.find(recipe)
+        found = [self.load(path.name) for path in self.directory.glob("[0-9a-f]*")]
+        shelved = [
+            Shelved(image, _built(image), _size(image.directory), image == current)
+            for image in found
+            if image is not None and len(image.digest) == _DIGEST_LENGTH
+        ]
+        yield from sorted(shelved, key=lambda each: each.built)
+
+    def remove(self, digest: str) -> None:
+        """Remove an image; machines that stand on it lose their disk."""
+        shutil.rmtree(self.directory / digest)
+        for pin in self.directory.glob("recipe-*"):
+            if pin.read_text().strip() == digest:
+                pin.unlink()
+
+    def _pin(self, recipe: str) -> Path:
+        return self.directory / f"recipe-{recipe}"
+
+
+def digest_of(recipe: str, resolved: Mapping[str, Any], image_sha256: str) -> str:
+    """Return the digest that names an image."""
+    parts = {"recipe": recipe, "resolved": resolved, "sha256": image_sha256}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _built(image: Image) -> datetime:
+    return datetime.fromisoformat(image.manifest["built"]).astimezone(UTC)
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in directory.iterdir())

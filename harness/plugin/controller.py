@@ -55,11 +55,18 @@ class Controller:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         """Show what happens while tests run."""
-        reporter = self.config.pluginmanager.getplugin("terminalreporter")
-        if reporter is not None and not self.wordy and self.run.opened:
-            reporter.showfspath = False
-        with Live(self.run.journal.directory, self.out).follow():
+        if self.run.opened:
+            self._mute()
+        live = Live(self.run.journal.directory, self.out, outcomes=not self.wordy)
+        with live.follow():
             return (yield)
+
+    def _mute(self) -> None:
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and not self.wordy:
+            reporter.showfspath = False
+            # No public switch says "no percentage" this late.
+            reporter._show_progress_info = False  # noqa: SLF001
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -69,12 +76,13 @@ class Controller:
         ended = getattr(report, "acceptance", None)
         if ended is None or hasattr(report, "wasxfail"):
             return None
+        self._mute()
+        if ended == "passed" and report.when != "call":
+            return "", "", ""
         if ended == "broken":
-            return "error", "B" * self.wordy, ("BROKEN", {"red": True})
-        if self.wordy:
-            return None
-        counted = ended if ended == "failed" or report.when == "call" else ""
-        return ("skipped" if ended == "skipped" else counted), "", ""
+            return "error", "B" if self.wordy else "", ("BROKEN", {"red": True})
+        # Without a letter pytest prints nothing now, and the word in its summary.
+        return None if self.wordy else (ended, "", ended.upper())
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

@@ -147,12 +147,8 @@ def machine_factory(
             current=current(request.node),
             item=request.node,
             directory=_test_directory,
-            given={
-                "fleet": fleet,
-                "site": site,
-                "accelerator": accelerator,
-                "image": image,
-            },
+            site=site,
+            ground={"fleet": fleet, "image": image, "accelerator": accelerator},
         )
 
 

@@ -44,7 +44,8 @@ def terminal() -> Iterator[TextIO]:
 class Live:
     """Prints the journals' news from a thread of its own, while in `follow`."""
 
-    def __init__(self, journals: Path, out: TextIO) -> None:
+    def __init__(self, journals: Path, out: TextIO, *, outcomes: bool = True) -> None:
+        self.outcomes = outcomes
         self.console = Console(file=out, soft_wrap=True, highlight=False)
         self.follower = Follower(journals)
         self.running: dict[str, float] = {}
@@ -80,6 +81,8 @@ class Live:
                     self.running.pop(nodeid, None)
                 case _:
                     pass
+            if isinstance(event, Finished) and not self.outcomes:
+                continue
             if line := render(event, self.began):
                 self._print(line)
 

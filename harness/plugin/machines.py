@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.machine import Machine
     from harness.plugin.run import Current
+    from harness.site import Site
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class MachineFactory:
     current: Current
     item: pytest.Item
     directory: Path
-    given: dict[str, Any]
+    site: Site
+    ground: dict[str, Any]
 
     def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
         """Give a machine at a stage (default: the test's own) from the spec's `vm`."""
-        from harness.stage import machine_at  # noqa: PLC0415 - rooms load when used
+        from harness.stage import Ground, machine_at  # noqa: PLC0415 - rooms load when used
 
         stage = stage or subject_of(self.item).stage
         if stage is None:
@@ -50,9 +52,10 @@ class MachineFactory:
             machine_at(
                 stage,
                 vm,
+                ground=Ground(**self.ground),
+                site=self.site,
                 directory=directory,
                 progress=self.current.run,
-                **self.given,
             )
         )
         self.current.run.step(f"{vm} at {stage} in {time.monotonic() - began:.1f} s")

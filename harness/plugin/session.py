@@ -85,8 +85,10 @@ class Tests:
                 self.seen[item.nodeid] = found.model_copy(update={"selected": False})
 
     @pytest.hookimpl
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Open the report, if there is anything to report on."""
+        if session.config.option.collectonly:
+            return
         events: list[Event] = [*self.seen.values(), *self.uncollected]
         for event in events:
             self.run.journal.write(event)

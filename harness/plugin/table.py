@@ -41,7 +41,8 @@ def render(results: Results, directory: Path, *, width: int, colour: bool) -> st
         console.print("[dim]* decides the exit status of a full run[/]")
         for line in _epilogue(results, directory):
             console.print(line, soft_wrap=True)
-    return capture.get()
+    # rich pads every line; nobody wants that in a log.
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _why(row: CriterionResult) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from harness.report import html, junit
 from harness.report.model import dump
 
 if TYPE_CHECKING:
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 def write(results: Results, directory: Path) -> None:
     """Write `results.json`, `junit.xml` and `index.html` into a report directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(dump(results), encoding="utf-8")
+    # The machine-readable ones first: they must not wait for a drawing.
+    files = (
+        ("results.json", lambda: dump(results)),
+        ("junit.xml", lambda: junit.render(results)),
+        ("index.html", lambda: html.render(results, directory)),
+    )
+    for name, render in files:
+        (directory / name).write_text(render(), encoding="utf-8")
 
 
 def point_latest(directory: Path) -> None:

@@ -1,0 +1,43 @@
+# shellcheck shell=sh
+# Read every regular file of the closures of some store paths, caches dropped first.
+# OUT-DIRECTORY STORE-PATH...
+directory=$1
+shift
+mkdir -p "$directory" || die "cannot make $directory"
+cd "$directory" || die "cannot enter $directory"
+: >errors
+
+# One path that is gone or unknown must not hide the others.
+for path in "$@"; do
+    shift
+    if [ -e "$path" ] || [ -L "$path" ]; then
+        set -- "$@" "$path"
+    else
+        # As `cat` would say it, so that it is counted like the rest.
+        stat -- "$path" 2>>errors >/dev/null
+    fi
+done
+if ! nix-store -qR "$@" >closure 2>query; then
+    cat query >>errors
+    : >closure
+    for path in "$@"; do
+        nix-store -qR "$path" >>closure 2>/dev/null || printf '%s\n' "$path" >>closure
+    done
+fi
+sort -u closure >paths
+
+sync
+echo 3 >/proc/sys/vm/drop_caches 2>/dev/null
+section counts
+tr '\n' '\0' <paths | xargs -0 -r sh -c 'exec find "$@" -type f -printf "%s %p\0"' \
+    find >files 2>>errors
+cut -z -d ' ' -f 2- files >names
+awk 'END { print "paths=" NR }' paths
+cut -z -d ' ' -f 1 files | tr '\0' '\n' |
+    awk '{ bytes += $1 } END { printf "files=%d\nexpected=%.0f\n", NR, bytes }'
+bytes=$(xargs -0 -r cat -- <names 2>>errors | wc -c)
+printf 'bytes=%s\n' "$bytes"
+awk 'END { print "errors=" NR }' errors
+section errors
+head -n 1000 errors
+section end

@@ -1,0 +1,17 @@
+# shellcheck shell=sh
+# Run nixos-rebuild as a login shell of root would. FILE-OR-EMPTY MODULE ARGUMENT...
+# Started as a job, and prints what nixos-rebuild prints instead of sections.
+file=$1
+module=$2
+shift 2
+# Where NixOS keeps NIX_PATH and the like for everybody who logs in.
+if [ -r /etc/set-environment ]; then
+    # shellcheck source=/dev/null
+    . /etc/set-environment
+fi
+if [ -n "$file" ]; then
+    mkdir -p "${file%/*}"
+    printf '%s\n' "$module" >"$file"
+    set -- "$@" -I "nixos-config=$file"
+fi
+exec nixos-rebuild "$@"

@@ -152,12 +152,12 @@ def _migration(view: _View) -> Iterator[Problem]:
     name = view.migration.get("vm")
     temporary = _try(parse_address, view.migration.get("temporary"))
     final = _try(parse_address, view.migration.get("final"))
+    if temporary and temporary == final:
+        yield Problem(("migration", "final"), f"not the temporary address {temporary}")
     if isinstance(name, str) and name not in view.vms:
         known = ", ".join(sorted(view.vms)) or "none"
         yield Problem(("migration", "vm"), f"a VM under [vms], which has: {known}")
         return
-    if temporary and temporary == final:
-        yield Problem(("migration", "final"), f"not the temporary address {temporary}")
     own = view.ips.get(name) if isinstance(name, str) else None
     if own and temporary and final and own not in (temporary, final):
         yield Problem(

@@ -1,1 +1,0 @@
-"""Placeholder, its owner replaces it."""

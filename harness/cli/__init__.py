@@ -1,0 +1,52 @@
+"""The command line: `harness …`.
+
+Each command imports the rooms it needs when it runs, so that `harness spec check` works
+on a computer that has no QEMU. Whatever goes wrong is one message and exit status 2; 1
+says that all went well and the answer is no.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.cli import bench, cache, doctor, reach, spec, up
+from harness.cli.say import explain
+from harness.errors import GuestFailure, HarnessError
+
+NO = 1
+WRONG = 2
+
+app = typer.Typer(
+    name="harness",
+    help="Throwaway VMs from a fleet spec, and what they prove.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("doctor")(doctor.doctor)
+app.command("up")(up.up)
+app.command("shell", context_settings={"ignore_unknown_options": True})(reach.shell)
+app.command("console")(reach.console)
+app.command("monitor")(reach.monitor)
+app.command("images")(cache.images)
+app.command("clean")(cache.clean)
+app.command("bench")(bench.bench)
+app.add_typer(spec.app, name="spec")
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    try:
+        app()
+    except HarnessError as error:
+        explain(error)
+        sys.exit(WRONG)
+    except GuestFailure as error:
+        explain(error)
+        sys.exit(NO)
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,176 @@
+"""`harness bench`: how fast this computer boots, restores and asks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.ground import (
+    DEFAULT_FLEET,
+    Accel,
+    AccelChoice,
+    FleetFile,
+    StageName,
+    addresses,
+    check_names,
+    stand,
+)
+from harness.cli.running import run_directory
+from harness.cli.say import live, out, table
+from harness.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from harness.cli.say import Live
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.stage import Ground
+
+_SITE_S = 60.0
+_FIRST = ("uname", "-r")  # the first command that a test would run
+
+
+def bench(
+    vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
+    stage: StageName = "onboarded",
+    restores: Annotated[int, typer.Option(min=2, help="how many restores")] = 20,
+    commands: Annotated[int, typer.Option(min=2, help="how many commands")] = 20,
+    file: Annotated[
+        Path | None, typer.Option("--json", help="also write the figures here")
+    ] = None,
+    fleet: FleetFile = DEFAULT_FLEET,
+    accel: AccelChoice = Accel.auto,
+) -> None:
+    """Measure cold boot, restores and commands on one machine."""
+    from harness.site import open_site  # noqa: PLC0415 - see the package's docstring
+    from harness.stage import ensure  # noqa: PLC0415 - same
+
+    with live("starting") as progress:
+        ground = stand(fleet, accel, progress)
+        check_names(ground, vm, stage)
+        ensure(stage, vm, ground, progress)
+        deadline = Deadline.after(_SITE_S, "the site to open")
+        with (
+            run_directory() as directory,
+            open_site(
+                ground.fleet.network,
+                directory,
+                deadline=deadline,
+                reserved=addresses(ground.fleet),
+            ) as site,
+        ):
+            rig = Rig(ground, site, stage, vm, progress)
+            figures = rig.measure(restores, commands)
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=1) + "\n")
+    _print(figures)
+
+
+class Rig:
+    """One site, on which the same machine is restored over and over."""
+
+    def __init__(
+        self, ground: Ground, site: Site, stage: str, vm: str, progress: Live
+    ) -> None:
+        self.ground = ground
+        self.site = site
+        self.stage = stage
+        self.vm = vm
+        self.progress = progress
+
+    def measure(self, restores: int, commands: int) -> dict[str, Any]:
+        """Return all figures, as `results.json` has them under `timings`."""
+        from harness import host  # noqa: PLC0415 - see the package's docstring
+        from harness.stage import cached, lineage  # noqa: PLC0415 - same
+
+        self.progress.step(f"{restores} restores of {self.vm} at {self.stage}")
+        thaws = [self._restore() for _ in range(restores)]
+        self.progress.step(f"{commands} commands, then one cold boot")
+        asked, booted = self._boot(commands)
+        path = {each.name for each in lineage(self.stage)}
+        restored = spread(thaws)
+        return {
+            "accel": self.ground.accelerator.name,
+            "accel_reason": self.ground.accelerator.reason,
+            "qemu": host.qemu_version(),
+            "stage": self.stage,
+            "cold_boot_s": round(booted, 2),
+            "restore_s": {**restored, "n": restores},
+            "exec_ms": {k: round(v * 1000, 1) for k, v in spread(asked).items()},
+            "ratio": round(booted / restored["p50"], 1),
+            "stage_build_s": {
+                each.stage: each.build_s
+                for each in cached()
+                if each.vm == self.vm and each.stage in path
+            },
+        }
+
+    def _restore(self) -> float:
+        """Restore to the first command done, seconds."""
+        began = time.monotonic()
+        with self._machine() as machine:
+            machine.succeed(*_FIRST)
+            return time.monotonic() - began
+
+    def _boot(self, commands: int) -> tuple[list[float], float]:
+        """Time single commands, then a boot of the same disk to the first one."""
+        with self._machine() as machine:
+            asked = [timed(machine) for _ in range(commands)]
+            machine.shutdown()
+            began = time.monotonic()
+            machine.start()
+            machine.succeed(*_FIRST)
+            return asked, time.monotonic() - began
+
+    def _machine(self) -> AbstractContextManager[Machine]:
+        from harness.stage import machine_at  # noqa: PLC0415 - see the package
+
+        # A directory of its own for each: a leftover disk would be booted again.
+        directory = Path(tempfile.mkdtemp(dir=self.site.directory, prefix="m"))
+        return machine_at(
+            self.stage,
+            self.vm,
+            ground=self.ground,
+            site=self.site,
+            directory=directory,
+            progress=self.progress,
+        )
+
+
+def timed(machine: Machine) -> float:
+    """Run `true`: one fork and exec in the guest, seconds."""
+    began = time.monotonic()
+    machine.succeed("true")
+    return time.monotonic() - began
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Return median and 95th percentile, by linear interpolation."""
+    cuts = statistics.quantiles(seconds, n=20, method="inclusive")
+    return {"p50": round(cuts[9], 3), "p95": round(cuts[18], 3)}
+
+
+def _print(figures: dict[str, Any]) -> None:
+    restore, command = figures["restore_s"], figures["exec_ms"]
+    lines = table("what", "figure")
+    lines.add_row("accelerator", f"{figures['accel']} ({figures['accel_reason']})")
+    lines.add_row("cold boot to first command", f"{figures['cold_boot_s']:.1f} s")
+    lines.add_row(
+        "restore to first command",
+        f"p50 {restore['p50']:.2f} s, p95 {restore['p95']:.2f} s, n {restore['n']}",
+    )
+    lines.add_row("restoring is faster by", f"{figures['ratio']:.0f} times")
+    lines.add_row(
+        "one command", f"p50 {command['p50']:.0f} ms, p95 {command['p95']:.0f} ms"
+    )
+    for stage, seconds in figures["stage_build_s"].items():
+        lines.add_row(f"build of stage {stage}", f"{seconds:.0f} s")
+    out.print(lines)

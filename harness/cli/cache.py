@@ -1,0 +1,61 @@
+"""`harness images` and `harness clean`: what is cached, and away with it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.say import age_text, out, size_text, table
+
+if TYPE_CHECKING:
+    from harness.image import Shelved
+    from harness.stage import Cached
+
+
+def images() -> None:
+    """List cached images and stages with their size and age."""
+    from harness import host, image, stage  # noqa: PLC0415 - see the package
+
+    shelved, built = image.images(), stage.cached()
+    lines = table("what", "machine", "digest", "size", "age", "built in", "note")
+    for each in shelved:
+        lines.add_row(*_image_row(each))
+    for cached in built:
+        lines.add_row(*_stage_row(cached))
+    out.print(lines if shelved or built else "Nothing is cached yet.")
+    out.print(f"\nIn {host.cache_dir()}; `harness clean` removes it.")
+
+
+def clean(
+    *,
+    stages: Annotated[bool, typer.Option("--stages", help="stages alone")] = False,
+) -> None:
+    """Remove cached stages and images; the next run builds them again."""
+    from harness import image, stage  # noqa: PLC0415 - see the package's docstring
+
+    freed = sum(cached.bytes for cached in stage.cached())
+    gone = len(stage.clean())
+    for each in () if stages else image.images():
+        image.remove(each.image.digest)
+        freed, gone = freed + each.bytes, gone + 1
+    out.print(f"Removed {gone} cached states, {size_text(freed)}.")
+
+
+def _image_row(each: Shelved) -> tuple[str, ...]:
+    age = age_text(time.time() - each.built.timestamp())
+    note = "" if each.current else "of an older recipe"
+    return ("image", "", each.image.digest[:16], size_text(each.bytes), age, "", note)
+
+
+def _stage_row(cached: Cached) -> tuple[str, ...]:
+    return (
+        f"stage {cached.stage}",
+        cached.vm,
+        cached.digest[:16],
+        size_text(cached.bytes),
+        age_text(time.time() - cached.built),
+        f"{cached.build_s:.0f} s",
+        f"{cached.retries} retry after a panic" if cached.retries else "",
+    )

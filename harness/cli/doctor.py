@@ -1,0 +1,25 @@
+"""`harness doctor`: what this computer can do, and how to mend what it cannot."""
+
+from __future__ import annotations
+
+import typer
+
+from harness.cli.say import err, out, table
+
+
+def doctor() -> None:
+    """Say what this computer can do, and how to mend what is missing."""
+    from harness import host  # noqa: PLC0415 - see the package's docstring
+
+    with err.status("looking, and booting a kernel under KVM where there is one"):
+        findings = host.examine()
+    lines = table("", "what", "found", "how to mend")
+    for found in findings:
+        needed = getattr(found, "needed", True)
+        word = "ok" if found.ok else "missing" if needed else "without"
+        lines.add_row(word, found.name, found.detail, "" if found.ok else found.mend)
+    out.print(lines)
+    if any(not found.ok and getattr(found, "needed", True) for found in findings):
+        out.print("\nSomething is missing; `make accept` installs packages on Debian.")
+        raise typer.Exit(1)
+    out.print("\nThis computer can run it all.")

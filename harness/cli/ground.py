@@ -1,0 +1,76 @@
+"""What `up` and `bench` stand on: the options they share, and what comes of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import spec
+from harness.deadline import Deadline
+from harness.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
+    from harness.cli.say import Live
+    from harness.stage import Ground
+
+_CHOOSE_S = 120.0  # includes booting a kernel that never comes up
+
+
+class Accel(StrEnum):
+    """The choices of `--accel`."""
+
+    auto = "auto"
+    kvm = "kvm"
+    tcg = "tcg"
+
+
+FleetFile = Annotated[
+    Path, typer.Option("--fleet", help="the spec, TOML or `nix eval` JSON")
+]
+AccelChoice = Annotated[
+    Accel, typer.Option("--accel", help="auto falls back to TCG; kvm never does")
+]
+StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
+DEFAULT_FLEET = Path("fleet.toml")
+
+
+def stand(fleet_file: Path, accel: Accel, progress: Live) -> Ground:
+    """Load the spec, build or reuse the image and choose the accelerator."""
+    from harness import host, image  # noqa: PLC0415 - see the package's docstring
+    from harness.stage import Ground  # noqa: PLC0415 - same
+
+    fleet = spec.load(fleet_file)
+    progress.step("reference image")
+    reference = image.reference(progress)
+    deadline = Deadline.after(_CHOOSE_S, "an accelerator to prove itself")
+    accelerator = host.choose_accelerator(accel.value, reference.kernel, deadline)
+    progress.step(f"accelerator {accelerator.name}: {accelerator.reason}")
+    return Ground(fleet=fleet, image=reference, accelerator=accelerator)
+
+
+def check_names(ground: Ground, vm: str, stage: str) -> None:
+    """Refuse a VM or a stage that does not exist. Raises InputError with both."""
+    from harness.stage import STAGES  # noqa: PLC0415 - see the package's docstring
+
+    faults = []
+    if vm not in ground.fleet.vms:
+        known = ", ".join(ground.fleet.vms)
+        faults.append(Fault("command line", "VM", vm, f"one of: {known}"))
+    if stage not in STAGES:
+        known = ", ".join(STAGES)
+        faults.append(Fault("command line", "--stage", stage, f"one of: {known}"))
+    if faults:
+        raise InputError("there is no such machine", faults)
+
+
+def addresses(fleet: spec.Fleet) -> set[IPv4Address]:
+    """Return every address that a machine of the spec may come to have."""
+    taken = {vm.ip for vm in fleet.vms.values()}
+    if fleet.migration is not None:
+        taken |= {fleet.migration.temporary, fleet.migration.final}
+    return taken

@@ -1,0 +1,83 @@
+"""What a person at the terminal sees: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.status import Status
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_KIB = 1024
+_MINUTE = 60.0
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+def explain(error: Exception) -> None:
+    """Print an error as one message: no traceback, but all that was noted on it."""
+    err.print(f"harness: {error}", markup=False)
+    for note in getattr(error, "__notes__", ()):
+        err.print(note, markup=False)
+
+
+@dataclass(slots=True)
+class Live:
+    """Live lines: each step with the time it began at, the last one with a spinner."""
+
+    status: Status
+    began: float = field(default_factory=time.monotonic)
+
+    def step(self, text: str) -> None:
+        """Say what begins now."""
+        clock = clock_text(time.monotonic() - self.began)
+        err.print(f"{clock}  {text}", markup=False)
+        self.status.update(text)
+
+
+@contextmanager
+def live(first: str) -> Iterator[Live]:
+    """Show progress for the length of the `with`; plain lines where no terminal is."""
+    with err.status(first) as status:
+        yield Live(status)
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table in the one style that we have."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def clock_text(seconds: float) -> str:
+    """Write a duration as minutes and seconds."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < _KIB:
+            return f"{size:.0f} {unit}"
+        size /= _KIB
+    return f"{size:.1f} GiB"
+
+
+def age_text(seconds: float) -> str:
+    """Write an age in the unit that suits it."""
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

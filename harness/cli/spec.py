@@ -1,0 +1,40 @@
+"""`harness spec`: look at a fleet spec without starting anything."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import Annotated
+
+import typer
+
+from harness import spec
+from harness.cli.say import out, table
+from harness.spec import schema
+
+app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=True)
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="TOML, or `nix eval` JSON")],
+) -> None:
+    """List everything that is wrong with a spec, or say what it describes."""
+    fleet = spec.load(file)
+    vms = table("VM", "MAC", "address", "memory", "vcpu", "disk", "autostart")
+    for vm in fleet.vms.values():
+        sizes = (f"{vm.mem} MiB", str(vm.vcpu), f"{vm.disk_size_g} GiB")
+        vms.add_row(vm.name, vm.mac, str(vm.ip), *sizes, str(vm.autostart).lower())
+    out.print(vms)
+    if move := fleet.migration:
+        out.print(f"\n{move.vm} moves from {move.temporary} to {move.final}.")
+    if fleet.scaled:
+        out.print("\nThrowaway machines are smaller:")
+        for sentence in fleet.scaled:
+            out.print(f"  {sentence}")
+    out.print(f"\n{file} is fine (digest {fleet.digest[:16]}).")
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of a spec."""
+    typer.echo(schema.text(), nl=False)

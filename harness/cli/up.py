@@ -1,0 +1,111 @@
+"""`harness up`: leave a machine running in a terminal until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.ground import (
+    DEFAULT_FLEET,
+    Accel,
+    AccelChoice,
+    FleetFile,
+    StageName,
+    addresses,
+    check_names,
+    stand,
+)
+from harness.cli.running import Running, announce, run_directory
+from harness.cli.say import live, out
+from harness.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.machine import Machine
+
+_SITE_S = 60.0
+_LOOK_S = 0.5  # how often to look whether QEMU still runs
+
+
+def up(
+    vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
+    stage: StageName = "onboarded",
+    fleet: FleetFile = DEFAULT_FLEET,
+    accel: AccelChoice = Accel.auto,
+) -> None:
+    """Run a machine, say how to reach it, and take it all down at Ctrl-C."""
+    from harness.site import open_site  # noqa: PLC0415 - see the package's docstring
+    from harness.stage import ensure, machine_at  # noqa: PLC0415 - same
+
+    with live("starting") as progress:
+        ground = stand(fleet, accel, progress)
+        check_names(ground, vm, stage)
+        ensure(stage, vm, ground, progress)
+    deadline = Deadline.after(_SITE_S, "the site to open")
+    with (
+        interrupts_held(),
+        run_directory() as directory,
+        open_site(
+            ground.fleet.network,
+            directory,
+            deadline=deadline,
+            reserved=addresses(ground.fleet),
+        ) as site,
+        live("restoring") as progress,
+        machine_at(
+            stage,
+            vm,
+            ground=ground,
+            site=site,
+            directory=directory / vm,
+            progress=progress,
+        ) as machine,
+    ):
+        # One client at a time has the guest agent's ear: leave it to `harness shell`.
+        machine.agent.close()
+        announce(Running(vm, machine.directory, stage, os.getpid()))
+        progress.status.stop()
+        _introduce(machine, stage)
+        _wait(machine)
+        out.print("\nTaking it down.")
+
+
+def _introduce(machine: Machine, stage: str) -> None:
+    name, vm = machine.name, machine.vm
+    out.print(
+        f"{name} runs at stage {stage}: {vm.ip}, {vm.mem} MiB, {vm.vcpu} vcpu, "
+        f"{machine.accelerator.name}.\n\n"
+        f"  harness shell {name}      commands as root, over the guest agent\n"
+        f"  harness console {name}    the serial console; Ctrl-] leaves it\n"
+        f"  harness monitor {name}    QEMU's monitor; Ctrl-] leaves it\n\n"
+        f"Its files: {machine.directory}\n"
+        "Ctrl-C here takes it all down."
+    )
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C waiting until `_wait` asks for it.
+
+    The terminal sends it to all children too, and QEMU or the site would end before we
+    can take them down in order; blocked signals are inherited, across exec as well.
+    """
+    held = {signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(held, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+
+def _wait(machine: Machine) -> None:
+    """Return at Ctrl-C. Raises when the machine dies before."""
+    while signal.sigtimedwait({signal.SIGINT}, _LOOK_S) is None:
+        machine.check()

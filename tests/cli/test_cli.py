@@ -1,0 +1,118 @@
+"""The command line as a person meets it: real processes, whole messages."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import host, process
+from harness.cli import reach
+from harness.cli.bench import spread
+from harness.cli.say import age_text, clock_text, size_text
+from harness.deadline import Deadline
+from harness.guest.agent import AgentTransport
+from tests.guest.agent_peer import serve
+
+ROOT = Path(__file__).parents[2]
+HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
+
+
+def harness(*words: str) -> process.Completed:
+    """Run the command line to its end."""
+    deadline = Deadline.after(50, "harness")
+    return process.run([*HARNESS, *words], deadline=deadline, cwd=ROOT)
+
+
+def test_a_good_spec_is_described() -> None:
+    """What moves where, what is scaled down, and exit status 0."""
+    said = harness("spec", "check", "fleet.toml").check().stdout
+    assert "dev moves from 10.42.97.16 to 10.42.97.15" in said
+    assert "dev: memory scaled down from 16384 MiB to 1024 MiB" in said
+
+
+def test_a_bad_spec_is_one_message_and_exit_status_2(tmp_path: Path) -> None:
+    """All faults, no traceback, nothing on stdout."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[vms.dev]\nmac = "x"\nip = "y"\nmemory = 1\n')
+    said = harness("spec", "check", str(bad))
+    assert said.rc == 2
+    assert said.stdout == ""
+    assert "the fleet spec has 3 faults" in said.stderr
+    assert f"{bad}:4: vms.dev.memory = 1: no such setting; did you mean mem?" in (
+        said.stderr
+    )
+    assert "Traceback" not in said.stderr
+
+
+def test_the_printed_schema_is_the_committed_one() -> None:
+    """`make schema` writes what this prints."""
+    committed = ROOT / "harness/spec/fleet.schema.json"
+    assert harness("spec", "schema").check().stdout == committed.read_text()
+
+
+@pytest.mark.parametrize("words", [["frobnicate"], ["up", "--accel", "warp"]])
+def test_wrong_usage_is_exit_status_2(words: list[str]) -> None:
+    """An unknown command or value explains itself."""
+    said = harness(*words)
+    assert said.rc == 2
+    assert "Traceback" not in said.stderr
+
+
+def test_every_command_has_help() -> None:
+    """A command without a sentence of help is not finished."""
+    said = harness("--help").check().stdout
+    commands = re.findall(r"^  ([a-z-]+)  +(\S.*)$", said, re.MULTILINE)
+    names = {name for name, _ in commands}
+    assert {"doctor", "up", "shell", "console", "images", "clean", "bench"} <= names
+
+
+def test_a_shell_line_starts_where_the_last_one_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cd` holds, output is shown as it is, a failure is named."""
+    (tmp_path / "there").mkdir()
+    with serve(tmp_path) as peer:
+        transport = AgentTransport(peer.path)
+        here = reach.run_line(transport, "cd there; printf 'a\\nb'", str(tmp_path))
+        assert here == str(tmp_path / "there")
+        assert capsys.readouterr().out == "a\nb"
+        assert reach.run_line(transport, "pwd; (exit 3)", here) == here
+        shown = capsys.readouterr()
+        assert shown.out == f"{here}\n"
+        assert "exit status 3" in shown.err
+        assert reach.run_line(transport, "exit 4", here) == here
+        transport.close()
+
+
+def test_every_program_that_doctor_misses_is_installed_by_make() -> None:
+    """`harness doctor` and `.ci/packages` name the same Debian packages."""
+    listed = (ROOT / ".ci/packages").read_text()
+    table = Path(host.__file__).read_text().partition("_PROGRAMS = (")[2]
+    packages = set(re.findall(r'"([a-z0-9-]+)"\),', table.partition("\n)")[0]))
+    assert "mmdebstrap" in packages
+    assert {p for p in packages if not re.search(rf"\b{p}\b", listed)} == set()
+
+
+def test_percentiles_interpolate() -> None:
+    """The median of 1…20 lies between 10 and 11, the 95th percentile at 19.05."""
+    assert spread([float(n) for n in range(1, 21)]) == {"p50": 10.5, "p95": 19.05}
+
+
+def test_figures_are_written_for_people() -> None:
+    """Each in the unit that suits it."""
+    assert [size_text(n) for n in (512, 2048, 3 * 2**20, 5 * 2**30)] == [
+        "512 B",
+        "2 KiB",
+        "3 MiB",
+        "5.0 GiB",
+    ]
+    assert [age_text(n) for n in (5, 120, 7200, 3 * 86400)] == [
+        "5 s",
+        "2 min",
+        "2 h",
+        "3 d",
+    ]
+    assert clock_text(125.9) == "2:05"

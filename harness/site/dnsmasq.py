@@ -68,6 +68,7 @@ class Dns:
         self.options: list[str] = []
         self.log: Path = capsule.directory / "dnsmasq.log"
         self.config: Path = capsule.directory / "dnsmasq.conf"
+        self.errors: Path = capsule.directory / "dnsmasq.err"
 
     @property
     def records(self) -> dict[str, tuple[IPv4Address, ...]]:
@@ -95,10 +96,9 @@ class Dns:
         """End dnsmasq, start it on the configuration as it is now, await an answer."""
         self._lifetime.close()
         self._write()
-        binary = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self.config}"]
-        errors = self._lifetime.enter_context(
-            (self._capsule.directory / "dnsmasq.err").open("wb")
-        )
+        # In its debug mode it stays the user it is: a rootless capsule has only one.
+        binary = ["dnsmasq", "--no-daemon", f"--conf-file={self.config}"]
+        errors = self._lifetime.enter_context(self.errors.open("wb"))
         self._process = self._lifetime.enter_context(
             self._capsule.spawn(binary, stderr=errors)
         )
@@ -151,11 +151,12 @@ class Dns:
         return True if answer.rcode != NO_ANSWER else None
 
     def _last_lines(self) -> list[str]:
-        sources = (self._capsule.directory / "dnsmasq.err", self.log)
-        found = [
-            source.read_text(errors="replace") for source in sources if source.exists()
+        written = [
+            path.read_text(errors="replace").splitlines()[-5:]
+            for path in (self.log, self.errors)
+            if path.exists()
         ]
-        return "".join(found).splitlines()[-20:]
+        return [line for lines in written for line in lines]
 
 
 @contextmanager
@@ -192,9 +193,6 @@ def render(
         f"listen-address={gateway}",
         "bind-interfaces",
         "pid-file=",
-        # Root here is root of the capsule alone, and the only user it has.
-        "user=root",
-        "group=root",
         "log-queries",
         f"log-facility={log}",
     ]

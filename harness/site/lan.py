@@ -111,6 +111,14 @@ class LanHost:
         """
         return self.eye.who_has(ip, window=window)
 
+    def announce(self) -> None:
+        """Tell the LAN once, unasked, that this host has its address."""
+        with self.capsule.open_socket(
+            socket.SOCK_RAW, host=self.host, family=socket.AF_PACKET
+        ) as mouth:
+            mouth.bind((self.interface, ETH_P_ARP))
+            mouth.send(arp_request(self.mac, self.ip, self.ip))
+
     def open_socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """Open an IPv4 socket that lives on this host, usable from this process."""
         return self.capsule.open_socket(kind, host=self.host, family=socket.AF_INET)

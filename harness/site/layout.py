@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from harness.errors import Fault, InputError
+from harness.spec import TAP_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from ipaddress import IPv4Address
     from pathlib import Path
 
     from harness.spec import Network
@@ -35,8 +36,6 @@ for f in */arp_[afin]* */rp_filter */drop_gratuitous_arp; do echo 0 >$f; done
 for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do [ ! -e $f ] || echo 1 >$f; done
 cd /"""
 
-_PREFERRED_CLIENT = 100
-_PREFERRED_EYE = 254
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -76,40 +75,36 @@ def mac_of(ip: IPv4Address) -> str:
 def plan(network: Network, reserved: Collection[IPv4Address] = ()) -> Layout:
     """Give every fixed host of the LAN its place.
 
-    The client prefers .100 and the eye .254; both step aside for addresses that the
-    network or `reserved` (the machines') speaks for. Raises InputError when the subnet
-    has no room for them.
+    The eye takes the highest address that neither the network nor `reserved` (the
+    machines') speaks for. Raises InputError when the subnet has no room for it.
     """
     services = {endpoint.ip: name for name, endpoint in network.services.items()}
     services.pop(network.gateway, None)
-    taken = {network.gateway, *network.hosts.values(), *services, *reserved}
-    client = _free(network, taken, _PREFERRED_CLIENT)
-    eye = _free(network, {*taken, client}, _PREFERRED_EYE)
-    names: list[tuple[str, IPv4Address | None]] = [(CLIENT, client), (EYE, None)]
-    names += [(name, ip) for ip, name in services.items()]
-    stations = tuple(
-        Station(
-            name=check_name(name),
-            link=f"lan{index}",
-            ip=ip,
-            # The eye asks as many: its MACs are a family apart from the hosts'.
-            mac=_mac("02:01", eye) if ip is None else mac_of(ip),
-        )
-        for index, (name, ip) in enumerate(names)
-    )
-    return Layout(network.gateway, network.subnet.prefixlen, stations, eye)
+    client = network.client_address
+    named = {network.gateway, client, *network.hosts.values(), *services}
+    eye = _free(network, {*named, *reserved})
+    hosts = {client: CLIENT} | services
+    stations = [
+        Station(check_name(name), f"lan{index}", ip, mac_of(ip))
+        for index, (ip, name) in enumerate(hosts.items())
+    ]
+    # The eye asks as many: its MACs are a family apart from the hosts'.
+    stations.append(Station(EYE, "eye", None, _mac("02:01", eye)))
+    _refuse_twins(stations)
+    return Layout(network.gateway, network.subnet.prefixlen, tuple(stations), eye)
 
 
 def tap_name(machine: str) -> str:
     """Name the tap of a machine. Raises InputError when the kernel would refuse it."""
-    name = f"vm-{check_name(machine)}"
+    name = f"{TAP_PREFIX}{check_name(machine)}"
+    room = INTERFACE_NAME_MAX - len(TAP_PREFIX)
     if len(name) > INTERFACE_NAME_MAX:
         fault = Fault(
             "machine name",
             machine,
             f"{len(machine)} bytes",
-            f"at most {INTERFACE_NAME_MAX - len('vm-')} bytes: its tap is {name!r} "
-            f"and an interface name has at most {INTERFACE_NAME_MAX}",
+            f"at most {room} bytes: its tap is {name!r} and an interface name has at "
+            f"most {INTERFACE_NAME_MAX}",
         )
         raise InputError("a machine's name does not fit its tap", [fault])
     return name
@@ -207,17 +202,24 @@ def _carry_across(directory: Path) -> Iterator[str]:
     if directory.is_relative_to("/run"):
         quoted = _quote(str(directory))
         yield f"mkdir -p {quoted}"
-        yield f"mount --bind /proc/self/fd/9 {quoted}"
+        # Made canonical, the source would be the empty directory just made.
+        yield f"mount --no-canonicalize --bind /proc/self/fd/9 {quoted}"
 
 
-def _free(network: Network, taken: Collection[IPv4Address], last: int) -> IPv4Address:
-    preferred = network.subnet.network_address + last
-    candidates = [preferred, *reversed(list(network.subnet.hosts()))]
-    for ip in candidates:
-        if ip in network.subnet and ip not in taken:
+def _free(network: Network, taken: Collection[IPv4Address]) -> IPv4Address:
+    first, last = network.subnet.network_address, network.subnet.broadcast_address
+    for number in range(int(last) - 1, int(first), -1):
+        if (ip := IPv4Address(number)) not in taken:
             return ip
-    fault = Fault("network", "subnet", str(network.subnet), "room for two more hosts")
+    fault = Fault("network", "subnet", str(network.subnet), "room for one more host")
     raise InputError("the subnet is full", [fault])
+
+
+def _refuse_twins(stations: Collection[Station]) -> None:
+    names = [station.name for station in stations]
+    for name in {name for name in names if names.count(name) > 1}:
+        fault = Fault("network", f"services.{name}", "", "a name the site does not use")
+        raise InputError("two hosts of the site have one name", [fault])
 
 
 def _quote(text: str) -> str:

@@ -153,7 +153,7 @@ def open_site(
     """Hold a site for the length of the `with`; killed, it leaves nothing running.
 
     `directory` is made if missing and closed to others. `reserved` are addresses of
-    machines to come, which the client stays clear of. Raises HostError when this
+    machines to come, which the eye stays clear of. Raises HostError when this
     computer does not allow it.
     """
     directory = directory.resolve()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.deadline import Deadline, poll
-from harness.errors import HarnessError, ProcessFailed
+from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
 from harness.process import PIPE
 from harness.site import samples as sampling
 from harness.site.capsule import INSIDE
@@ -126,6 +126,17 @@ class DnsWatch(Watcher):
             raise HarnessError(f"{self.title} took no samples")
         return sorted(map(sampling.to_dns_sample, records), key=lambda s: s.at)
 
+    def wait_for_samples(self, count: int, *, deadline: Deadline) -> None:
+        """Await the outcome of `count` questions asked from now on."""
+        since = time.monotonic()
+
+        def settled() -> bool | None:
+            records = (r for r in self.records if r["kind"] == "dns")
+            fresh = [r for r in records if r["at"] >= since]
+            return True if len(fresh) >= count else None
+
+        poll(settled, deadline, seen=lambda: f"{self.records[-1:]}")
+
     def wrong(self, *expected: IPv4Address) -> list[DnsSample]:
         """List the samples that did not answer exactly these addresses."""
         return [s for s in self.samples if set(s.addresses) != set(expected)]
@@ -223,18 +234,29 @@ def _lifetime(watch: Watcher) -> Iterator[None]:
     poll(started, awaited, interval=0.005)
     try:
         yield
-    finally:
-        watch.stopped_at = time.monotonic()
-        if outer.stdin is not None:
-            outer.stdin.close()
-        drained = Deadline.after(_DRAIN_BUDGET, f"{watch.title} to finish")
-        poll(outer.poll, drained, interval=0.005)
-    if outer.returncode != 0:
+    except BaseException:
+        # The body's own failure comes first; a watcher lost on the way shows in its
+        # `longest_gap` and its .err file.
+        _finish(watch)
+        raise
+    if not _finish(watch) or outer.returncode != 0:
         raise _died(watch)
+
+
+def _finish(watch: Watcher) -> bool:
+    """Tell it to stop and wait for its open questions; say whether it has ended."""
+    outer = watch.resident.outer
+    watch.stopped_at = time.monotonic()
+    if outer.stdin is not None:
+        outer.stdin.close()
+    with suppress(DeadlineExpired):
+        poll(outer.poll, Deadline.after(_DRAIN_BUDGET, watch.title), interval=0.005)
+    return outer.poll() is not None
 
 
 def _died(watch: Watcher) -> ProcessFailed:
     return ProcessFailed(
-        f"{watch.title} ended with exit status {watch.resident.outer.returncode}",
+        f"{watch.title} ended with exit status {watch.resident.outer.returncode}, "
+        "None being not at all",
         evidence=watch.last_words(),
     )

@@ -1,0 +1,1 @@
+"""Tests of the LAN stand-in: real namespaces, links, packets and name server."""

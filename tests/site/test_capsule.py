@@ -1,0 +1,264 @@
+"""The capsule's end: whatever kills its owner, nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import sysconfig
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline, poll
+from harness.errors import DeadlineExpired, ProcessFailed
+from harness.process import PIPE, Popen, alive, run, spawn
+from harness.site import layout, open_site
+from harness.site.capsule import unshare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.spec import Network
+
+pytestmark = pytest.mark.usefixtures("capable")
+
+HOLD = Path(__file__).with_name("hold.py")
+REPOSITORY = Path(__file__).parents[2]
+GONE_WITHIN = 2.0
+NOBODY = 65534
+
+
+def soon(awaited: str = "the test") -> Deadline:
+    """Give up long after a healthy test has ended."""
+    return Deadline.after(20, awaited)
+
+
+@dataclass
+class Holder:
+    """A process that holds a site; `mark` is in its offspring's environment."""
+
+    process: Popen[bytes]
+    mark: str
+
+    def line(self) -> str:
+        """Read what it says next."""
+        said: IO[bytes] | None = self.process.stdout
+        return said.readline().decode() if said is not None else ""
+
+    def offspring(self) -> list[int]:
+        """Find every process that descends from it, orphans included."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with suppress(OSError):
+                    if self.mark.encode() in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+        return found
+
+    def gone(self) -> bool | None:
+        """Whether nothing of it is left."""
+        return True if not self.offspring() else None
+
+
+@contextmanager
+def holder(directory: Path, how: str, *prefix: str) -> Iterator[Holder]:
+    """Start a process that holds a site."""
+    mark = f"capsule-{uuid.uuid4()}"
+    environment = {**os.environ, "MARK": mark, "PYTHONPATH": str(REPOSITORY)}
+    argv = [*(prefix or [sys.executable]), str(HOLD), str(directory), how]
+    with spawn(argv, stdout=PIPE, env=environment, grace=1) as process:
+        yield Holder(process, mark)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> None:
+    """Name server, watchers, a process deaf to signals, links: gone in two seconds."""
+    links = os.listdir("/sys/class/net")  # noqa: PTH208
+    with holder(tmp_path, "once") as held:
+        assert held.line() == "ready\n"
+        told = json.loads(held.line())
+        assert len(told["inside"]) >= 6
+        namespaces = {kind: namespace(told["init"], kind) for kind in ("net", "mnt")}
+        held.process.send_signal(sign)
+        awaited = Deadline.after(GONE_WITHIN, "the capsule to be gone")
+        poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+        assert not any(alive(pid) for pid in told["inside"])
+        for kind, name in namespaces.items():
+            assert name not in every_namespace(kind)
+    assert os.listdir("/sys/class/net") == links  # noqa: PTH208
+
+
+def test_no_moment_of_death_leaves_anything(tmp_path: Path) -> None:
+    """Killed at ten moments, half-made sites included."""
+    moments = random.Random(159)  # noqa: S311 - to be the same in every run
+    for number in range(10):
+        with holder(tmp_path / str(number), "again") as held:
+            assert held.line() == "ready\n"
+            moment = Deadline.after(moments.uniform(0, 0.6), "the moment")
+            with suppress(DeadlineExpired):
+                poll(lambda: None, moment)
+            held.process.kill()
+            held.process.wait()
+            awaited = Deadline.after(GONE_WITHIN, "everything to be gone")
+            poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+
+
+def test_the_end_of_the_with_is_the_end(network: Network, tmp_path: Path) -> None:
+    """Closing takes everything down and does not take long."""
+    with open_site(network, tmp_path, deadline=soon()) as site:
+        inside = site.capsule.processes()
+        deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"]
+        argv = site.enter(deaf)
+        before = len(inside)
+        left = spawn(argv, grace=0.1)
+        left.__enter__()
+        more = poll(
+            lambda: site.capsule.processes()[before:] or None, soon(), interval=0.01
+        )
+    assert not any(alive(pid) for pid in [*inside, *more])
+    left.__exit__(None, None, None)
+
+
+def test_the_first_process_reaps_orphans(network: Network, tmp_path: Path) -> None:
+    """A process whose parent went before it leaves no zombie."""
+    with open_site(network, tmp_path, deadline=soon()) as site:
+        before = site.capsule.processes()
+        orphans = "for n in 1 2 3 4 5; do (sleep 0.05 & ) ; done"
+        site.execute(["sh", "-c", orphans], deadline=soon()).check()
+
+        def reaped() -> bool | None:
+            return True if site.capsule.processes() == before else None
+
+        poll(reaped, Deadline.after(2, "orphans to be reaped"))
+
+
+def test_a_killed_nsenter_takes_its_command_with_it(
+    network: Network, tmp_path: Path
+) -> None:
+    """Killing what we see of a command ends the command itself."""
+    with open_site(network, tmp_path, deadline=soon()) as site:
+        before = set(site.capsule.processes())
+        deaf = ["sh", "-c", "trap '' TERM INT HUP; echo on; exec sleep 1000"]
+        with spawn(site.enter(deaf, host="client"), stdout=PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"on\n"
+            process.kill()
+            process.wait()
+
+        def gone() -> bool | None:
+            return True if set(site.capsule.processes()) == before else None
+
+        poll(gone, Deadline.after(2, "the command to be gone"))
+
+
+def test_a_command_inside_keeps_status_and_output(
+    network: Network, tmp_path: Path
+) -> None:
+    """Standard input, both outputs and the exit status pass through."""
+    with open_site(network, tmp_path, deadline=soon()) as site:
+        talk = ["sh", "-c", "cat; echo err >&2; exit 7"]
+        ended = site.capsule.run(talk, stdin=b"in", deadline=soon())
+        assert (ended.rc, ended.stdout, ended.stderr) == (7, "in", "err\n")
+
+
+def test_a_site_directory_below_run_is_still_there_inside(network: Network) -> None:
+    """The private /run does not hide it."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"))
+    if not (base.is_relative_to("/run") and os.access(base, os.W_OK)):
+        pytest.skip(f"{base} is not a directory below /run that this user may write")
+    with TemporaryDirectory(dir=base) as name:
+        with open_site(network, Path(name) / "s", deadline=soon()) as site:
+            assert site.dns.query("dev.example.org").rcode == "NOERROR"
+            assert site.dns.log.exists()
+            seen = site.execute(["ls", "/run"], deadline=soon()).stdout.split()
+            assert "netns" in seen
+
+
+def test_refused_namespaces_are_this_computers_lack(tmp_path: Path) -> None:
+    """Where the kernel allows no more of them, the error says so and how to mend it."""
+    forbid = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
+    nested = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+    program = (
+        "import sys, tests.site.hold as hold; sys.argv[1:] = [sys.argv[1], 'once']\n"
+        "try: hold.main()\n"
+        "except hold.HostError as error: print(type(error).__name__, error)\n"
+    )
+    argv = [*nested, sys.executable, "-c", program, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    told = run(argv, deadline=soon(), env=environment).check().stdout
+    assert "HostError" in told
+    assert "does not allow the namespaces" in told
+    assert "user.max_user_namespaces" in told
+
+
+def test_a_lan_that_cannot_be_made_shows_why(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words of the failing tool are in the error."""
+    monkeypatch.setattr(layout, "BRIDGE", "a-name-that-is-too-long")
+    with pytest.raises(ProcessFailed, match="Command failed"):
+        with open_site(network, tmp_path, deadline=soon()):
+            pass
+
+
+def test_an_ordinary_user_has_a_whole_site(
+    ordinary_user: list[str],
+) -> None:
+    """Without root: names, services, watchers and, where open, taps; and its end."""
+    with TemporaryDirectory() as name:
+        os.chown(name, NOBODY, NOBODY)
+        with holder(Path(name) / "s", "once", *ordinary_user) as held:
+            assert held.line() == "ready\n"
+            told = json.loads(held.line())
+            assert told["rootless"]
+            assert (told["status"], told["rcode"]) == (200, "NOERROR")
+            held.process.kill()
+            awaited = Deadline.after(GONE_WITHIN, "everything to be gone")
+            poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+            assert not any(alive(pid) for pid in told["inside"])
+
+
+@pytest.fixture
+def ordinary_user() -> list[str]:
+    """Build the words that run a program as nobody, or skip."""
+    if os.geteuid() != 0:
+        pytest.skip("this user is one: every other test of this room is this test")
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    for python in (sys.executable, "/usr/bin/python3"):
+        words = [*drop, "env", f"PYTHONPATH={search_path()}", python]
+        tried = run([*words, "-c", "import harness.site"], deadline=soon())
+        allowed = run([*drop, *unshare(rootless=True), "true"], deadline=soon())
+        if tried.rc == 0 and allowed.rc == 0:
+            return words
+    pytest.skip(
+        "nobody may not make namespaces or reach this Python: "
+        + (allowed.stderr + tried.stderr).strip().splitlines()[-1]
+    )
+
+
+def search_path() -> str:
+    """Build the PYTHONPATH of an interpreter outside our virtual environment."""
+    return f"{REPOSITORY}:{sysconfig.get_path('purelib')}"
+
+
+def namespace(pid: int, kind: str) -> str:
+    """Name a namespace of a process."""
+    return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
+
+
+def every_namespace(kind: str) -> set[str]:
+    """Name the namespaces that any process is in."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found.add(namespace(int(entry.name), kind))
+    return found

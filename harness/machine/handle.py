@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
 from harness.guest.agent import AgentTransport
+from harness.guest.inodes import Inodes
+from harness.guest.lab import Lab
+from harness.guest.network import Network
+from harness.guest.store import Store
+from harness.guest.system import System
 from harness.guest.transport import CommandResult, TransportLost, abbreviate
 from harness.host import qemu_version
 from harness.qemu import Frozen, Journal, Unit, snapshot
@@ -36,6 +41,7 @@ _REBOOT_S = 90.0
 _SHUTDOWN_S = 45.0
 _COMMAND_S = 60.0
 _UNIT_S = 60.0
+_PRESS_S = 4.0
 _LAUNCH_S = 15.0
 _FREEZE_S = 30.0
 
@@ -72,6 +78,12 @@ class Machine:
             journal=Journal(self.directory / "lifecycle.jsonl"),
         )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
+        lab = recipe.lab
+        self.lab = Lab(self, unit=lab.unit, user=lab.user, port=lab.port)
+        self.system = System(self)
+        self.store = Store(self)
+        self.inodes = Inodes(self)
+        self.network = Network(self)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "off"
@@ -171,7 +183,7 @@ class Machine:
             said = self.agent.execute(show, deadline=deadline).check().stdout
             seen.update(line.partition("=")[::2] for line in said.splitlines())
             state = seen.get("ActiveState")
-            if state == "failed" or (state == "inactive" and "Job" not in seen):
+            if state == "failed" or (state == "inactive" and not seen.get("Job")):
                 status = self.execute("systemctl", "status", "--no-pager", unit)
                 raise GuestFailure(
                     f"{self.name}: unit {unit} is {state}",
@@ -268,15 +280,24 @@ class Machine:
         return Reboot(old, new, time.monotonic() - started)
 
     def shutdown(self, timeout: float = _SHUTDOWN_S) -> None:
-        """Press the power button and wait for the guest to end itself.
+        """Press the power button until the guest ends itself.
 
-        Raises GuestFailure when it does not, or when QEMU ended for another reason.
+        Again and again, because a guest that is still booting misses the first press.
+        Raises GuestFailure when it does not end, or QEMU ended for another reason.
         """
         mark = len(self.qmp().events)
         deadline = self.deadline(timeout, "the guest to shut down")
+        presses: list[Deadline] = []
+
+        def press() -> None:
+            if not presses or presses[-1].expired:
+                presses.append(self.deadline(_PRESS_S, "the power button"))
+                self.qmp().execute("system_powerdown")
+
         with self._judged("did not shut down", self._last_line):
-            self.qmp().execute("system_powerdown")
-            event = self.qmp().wait_event("SHUTDOWN", deadline=deadline, since=mark)
+            event = self.qmp().wait_event(
+                "SHUTDOWN", deadline=deadline, since=mark, check=press
+            )
             self.emulator.wait_end(deadline)
         self.end()
         if event.data.get("reason") != "guest-shutdown":

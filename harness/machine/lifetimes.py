@@ -10,6 +10,7 @@ from harness.host import qemu_version
 from harness.machine.handle import CLOCK_SLACK_S, Machine
 from harness.machine.recipe import Recipe, check_fits, gateway_of
 from harness.qemu import Frozen, snapshot
+from harness.spec import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.site import Site
     from harness.spec import Vm
 
+LAB = Lab()
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
 _LAUNCH_S = 15.0
@@ -36,6 +38,7 @@ def launch(
     *,
     freezable: Path | None = None,
     adapt: Adapt = lambda plan: plan,
+    lab: Lab = LAB,
 ) -> Iterator[Machine]:
     """Boot a machine from a base image, and yield it once it takes commands.
 
@@ -50,6 +53,7 @@ def launch(
         base=image_disk.resolve(),
         freezable=freezable and freezable.resolve(),
         adapt=adapt,
+        lab=lab,
     )
     with _lifetime(Machine(site, recipe)) as machine:
         machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
@@ -67,6 +71,7 @@ def thaw(
     *,
     freezable: Path | None = None,
     adapt: Adapt = lambda plan: plan,
+    lab: Lab = LAB,
 ) -> Iterator[Machine]:
     """Continue a frozen machine in a private copy, and yield it.
 
@@ -84,6 +89,7 @@ def thaw(
         frozen=frozen,
         freezable=freezable and freezable.resolve(),
         adapt=adapt,
+        lab=lab,
     )
     with _lifetime(Machine(site, recipe)) as machine:
         machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))

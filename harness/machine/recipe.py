@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.qemu import Disk, Frozen, Init, MachinePlan, Ram, disk
+from harness.spec import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class Recipe:
     frozen: Path | None = None
     freezable: Path | None = None
     adapt: Adapt = field(default=lambda plan: plan)
+    lab: Lab = field(default_factory=Lab)
     cold: bool = False
 
     @property

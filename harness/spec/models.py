@@ -146,6 +146,18 @@ class Lab(Model):
     """the user that sessions run as"""
     port: Whole = Field(8080, ge=1, le=65535)
     """the TCP port of its web page, a whole number from 1 to 65535"""
+    change: str = 'systemd.services.lab.environment.ACCEPTANCE_STEP = "{step}";'
+    """Nix settings that make lab run something else; {step} is a number"""
+
+    @property
+    def name(self) -> str:
+        """The unit's name under `systemd.services`."""
+        return self.unit.removesuffix(".service")
+
+    def changed(self, step: int, *, also: str = "") -> str:
+        """Return a NixOS module that changes what lab runs, and what else it says."""
+        settings = self.change.replace("{step}", str(step))
+        return f"{{ lib, pkgs, ... }}: {{\n  {settings}\n  {also}\n}}"
 
 
 class Migration(Model):

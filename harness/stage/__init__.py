@@ -12,10 +12,22 @@ from harness.stage.cache import (
     machine_at,
     stage_digest,
 )
-from harness.stage.graph import STAGES, Ground, Stage, lineage
+from harness.stage.graph import (
+    HEARTBEATS,
+    OLD,
+    STAGES,
+    TALKER,
+    Ground,
+    Stage,
+    lineage,
+    readdress,
+)
 
 __all__ = [
+    "HEARTBEATS",
+    "OLD",
     "STAGES",
+    "TALKER",
     "Cached",
     "Ground",
     "Stage",
@@ -24,5 +36,6 @@ __all__ = [
     "ensure",
     "lineage",
     "machine_at",
+    "readdress",
     "stage_digest",
 ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.stage.graph import Ground, Stage
 
-# A build that takes longer than this (× patience) is a hang.
+# A build that takes longer than this (times patience) is a hang.
 _BUILD_BUDGET_S = 900.0
 _MANIFEST = "stage.json"
 
@@ -107,7 +107,12 @@ def machine_at(
     """Run a private copy of the machine `vm` at `stage` on a site."""
     frozen = ensure(stage, vm, ground, progress)
     with thaw(
-        frozen, ground.vm(vm), site, directory, ground.accelerator
+        frozen,
+        ground.vm(vm),
+        site,
+        directory,
+        ground.accelerator,
+        lab=ground.fleet.lab,
     ) as machine:
         yield machine
 
@@ -153,7 +158,9 @@ def _build(
     retries = 0
     while True:
         try:
-            _attempt(stage, vm, ground, progress, Path(parent) if parent else None, home)
+            _attempt(
+                stage, vm, ground, progress, Path(parent) if parent else None, home
+            )
         except GuestPanicked as panic:
             if retries:
                 raise
@@ -185,7 +192,7 @@ def _attempt(
     """Boot or thaw, advance, freeze; leave nothing behind on failure."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="harness-", dir="/tmp") as scratch:  # noqa: S108 - socket paths must be short
+    with tempfile.TemporaryDirectory(prefix="harness-", dir="/tmp") as scratch:
         directory = Path(scratch)
         deadline = Deadline.after(
             _BUILD_BUDGET_S * ground.accelerator.patience, f"stage {stage.name}"
@@ -217,10 +224,17 @@ def _start(
             directory,
             ground.accelerator,
             freezable=home,
+            lab=ground.fleet.lab,
         ) as machine:
             yield machine
     else:
         with thaw(
-            parent, ground.vm(vm), site, directory, ground.accelerator, freezable=home
+            parent,
+            ground.vm(vm),
+            site,
+            directory,
+            ground.accelerator,
+            freezable=home,
+            lab=ground.fleet.lab,
         ) as machine:
             yield machine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    import ipaddress
     from collections.abc import Callable
 
     from harness.host import Accelerator
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from harness.machine import Machine
     from harness.spec import Fleet, Vm
 
-# The sessions every onboarded machine has: what people leave running for days.
-SESSIONS = ("alpha", "beta")
+# The sessions every onboarded machine has, as people leave them for days: two that
+# write down their own heartbeat, and a shell that answers what is typed.
+HEARTBEATS = ("alpha", "beta")
+TALKER = "gamma"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ def _onboard(machine: Machine, ground: Ground) -> None:
             evidence=result.output.splitlines()[-30:],
         )
     machine.wait_for_unit(ground.fleet.lab.unit)
-    for session in SESSIONS:
-        machine.lab.start_session(session)
+    machine.lab.start_session(TALKER)
+    for session in HEARTBEATS:
         machine.lab.start_heartbeat(session)
 
 

@@ -1,0 +1,1 @@
+"""A reboot boots what the guest itself built: kernel, initrd and init."""

@@ -1,0 +1,118 @@
+"""Power cuts in the middle of a switch, and a new kernel that cannot boot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import poll
+from harness.errors import NotExercised
+from suites.boot.judge import NEW_KERNEL, judge_alive
+
+if TYPE_CHECKING:
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+
+pytestmark = [
+    pytest.mark.criterion("reboot-boots-guest-kernel"),
+    pytest.mark.stage("onboarded"),
+    pytest.mark.disruptive,
+]
+
+# Keys that GRUB knows on any terminal (GRUB manual, "Menu interface").
+_UP, _DOWN = "\x10", "\x0e"
+_OUTPUT = "/run/acceptance/rebuild-switch/output"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("building", id="while-building"),
+        pytest.param("updating GRUB", id="while-the-menu-is-written"),
+        pytest.param("activating the configuration", id="while-activating"),
+    ],
+)
+def test_power_cut_during_a_switch_leaves_a_bootable_system(
+    dev: Machine, check: Recorder, moment: str
+) -> None:
+    """The next boot takes the old generation or the new one, and a switch heals it."""
+    before = dev.system.state()
+    assert before.profile is not None
+    dev.system.start_rebuild("switch", NEW_KERNEL)
+    _cut_power_at(dev, moment)
+    dev.start()
+
+    after = dev.system.state()
+    if after.boot_id == before.boot_id:
+        raise NotExercised("the machine lost power")
+    assert after.booted is not None
+    known = {g.path for g in after.generations} | {before.profile.path}
+    check.check(
+        "one of the two generations was booted",
+        after.booted.path in known,
+        f"booted {after.booted.path}, known are {sorted(known)}",
+    )
+    verified = dev.store.verify()
+    check.check("the store is whole", verified.clean, verified)
+    healed = dev.system.rebuild("switch", NEW_KERNEL)
+    check.check("a second switch heals", healed.succeeded, healed.output[-2000:])
+    judge_alive(check, dev)
+
+
+def test_kernel_that_cannot_boot_is_left_by_the_menu(
+    dev: Machine, check: Recorder
+) -> None:
+    """When the new generation's kernel panics, the old entry still boots."""
+    old = dev.system.state()
+    dev.system.rebuild("boot", NEW_KERNEL)
+    menu = dev.system.bootloader()
+    entry = menu.default
+    if (
+        entry is None
+        or entry.kernel_file is None
+        or entry.system == (old.profile and old.profile.path)
+    ):
+        raise NotExercised("a new generation became the default")
+    assert old.booted is not None
+    entries = menu.entries_for(old.booted.path)
+    check.require("the old generation is in the boot menu", entries)
+    # Half a kernel: GRUB refuses it, says so and offers its menu.
+    dev.succeed("truncate", "-s", "1M", entry.kernel_file)
+    dev.succeed("sync")
+    mark = dev.console.size
+    dev.execute("systemctl", "--no-block", "reboot")
+    dev.console.wait_for(
+        r"Press any key to continue",
+        dev.deadline(60, "GRUB to refuse the broken kernel"),
+        since=mark,
+    )
+    dev.agent.close()
+    _choose_on_console(dev, entries[0].position)
+    dev.wait_ready(dev.deadline(90, "the guest to boot what was chosen"))
+    state = dev.system.state()
+    check.check(
+        "the old generation boots",
+        state.booted and state.booted.path == old.booted.path,
+        f"booted {state.booted}",
+    )
+    judge_alive(check, dev)
+
+
+def _choose_on_console(machine: Machine, position: str) -> None:
+    """Walk GRUB's menu with keys, as a person does: `1>0` is a submenu's first entry."""
+    machine.console.send("\n")
+    for step in position.split(">"):
+        machine.console.send(_UP * 20 + _DOWN * int(step) + "\n")
+
+
+def _cut_power_at(machine: Machine, moment: str) -> None:
+    """Kill QEMU the moment nixos-rebuild says so; the guest's caches are lost."""
+    deadline = machine.deadline(300, f"nixos-rebuild to say {moment!r}")
+    poll(
+        lambda: True if moment in machine.read_file(_OUTPUT) else None,
+        deadline,
+        interval=0.02,
+        seen=lambda: machine.read_file(_OUTPUT)[-500:],
+    )
+    machine.crash()

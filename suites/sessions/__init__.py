@@ -1,0 +1,1 @@
+"""A `nixos-rebuild switch` keeps lab's sessions alive."""

@@ -22,7 +22,7 @@ from harness.cli.ground import (
     stand,
 )
 from harness.cli.running import run_directory
-from harness.cli.say import live, out, table
+from harness.cli.say import live, show, table
 from harness.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -173,4 +173,4 @@ def _print(figures: dict[str, Any]) -> None:
     )
     for stage, seconds in figures["stage_build_s"].items():
         lines.add_row(f"build of stage {stage}", f"{seconds:.0f} s")
-    out.print(lines)
+    show(lines)

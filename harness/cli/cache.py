@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.say import age_text, out, size_text, table
+from harness.cli.say import age_text, out, show, size_text, table
 
 if TYPE_CHECKING:
     from harness.image import Shelved
@@ -24,7 +24,10 @@ def images() -> None:
         lines.add_row(*_image_row(each))
     for cached in built:
         lines.add_row(*_stage_row(cached))
-    out.print(lines if shelved or built else "Nothing is cached yet.")
+    if not lines.row_count:
+        out.print("Nothing is cached yet.")
+        return
+    show(lines)
     out.print(f"\nIn {host.cache_dir()}; `harness clean` removes it.")
 
 

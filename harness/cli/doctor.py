@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli.say import err, out, table
+from harness.cli.say import err, out, show, table
 
 
 def doctor() -> None:
@@ -18,7 +18,7 @@ def doctor() -> None:
         needed = getattr(found, "needed", True)
         word = "ok" if found.ok else "missing" if needed else "without"
         lines.add_row(word, found.name, found.detail, "" if found.ok else found.mend)
-    out.print(lines)
+    show(lines)
     if any(not found.ok and getattr(found, "needed", True) for found in findings):
         out.print("\nSomething is missing; `make accept` installs packages on Debian.")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
-out = Console(highlight=False, soft_wrap=True)
+_PIPED = 160  # columns where nobody's terminal says how many there are
+out = Console(
+    highlight=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() else _PIPED,
+)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _KIB = 1024
@@ -58,6 +64,14 @@ def table(*columns: str) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def show(made: Table) -> None:
+    """Print a table without the blanks that pad its lines."""
+    with out.capture() as capture:
+        out.print(made)
+    for line in capture.get().splitlines():
+        out.print(line.rstrip(), markup=False)
 
 
 def clock_text(seconds: float) -> str:

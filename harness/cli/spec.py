@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness import spec
-from harness.cli.say import out, table
+from harness.cli.say import out, show, table
 from harness.spec import schema
 
 app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def check(
     for vm in fleet.vms.values():
         sizes = (f"{vm.mem} MiB", str(vm.vcpu), f"{vm.disk_size_g} GiB")
         vms.add_row(vm.name, vm.mac, str(vm.ip), *sizes, str(vm.autostart).lower())
-    out.print(vms)
+    show(vms)
     if move := fleet.migration:
         out.print(f"\n{move.vm} moves from {move.temporary} to {move.final}.")
     if fleet.scaled:

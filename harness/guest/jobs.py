@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A rebuild restarts the agent at most a few times; after that something is wrong.
 _REATTACH = 5
+# Gone after a reboot, like the jobs themselves.
+DIRECTORY = "/run/acceptance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Job:
     name: str
     pid: str
     since: float
+    directory: str
 
     def wait(self, timeout: float = 600.0) -> Ended:
         """Wait for the end, across restarts of the guest agent.
@@ -51,9 +54,7 @@ class Job:
         """
         for attempt in range(_REATTACH):
             try:
-                sections = ask(
-                    self.guest, "job-wait.sh", self.name, self.pid, timeout=timeout
-                )
+                sections = self._ask(self.pid, timeout)
             except TransportLost:
                 if attempt == _REATTACH - 1:
                     raise
@@ -64,18 +65,22 @@ class Job:
     @property
     def output(self) -> str:
         """What the job has printed so far."""
-        return ask(self.guest, "job-wait.sh", self.name, "").text("output")
+        return self._ask("", 60.0).text("output")
 
     @property
     def ended(self) -> bool:
         """Whether the job has come to its own end."""
-        return bool(ask(self.guest, "job-wait.sh", self.name, "").value("ended"))
+        return bool(self._ask("", 60.0).value("ended"))
+
+    def _ask(self, pid: str, timeout: float) -> Sections:
+        arguments = (self.name, pid, self.directory)
+        return ask(self.guest, "job-wait.sh", *arguments, timeout=timeout)
 
 
-def start(guest: Guest, name: str, script: str, *, timeout: float = 60.0) -> Job:
+def start(guest: Guest, name: str, script: str, *, directory: str = DIRECTORY) -> Job:
     """Start a shell script as a job; a second job of the same name must wait."""
-    begun = ask(guest, "job-start.sh", name, script, timeout=timeout).pairs("job")
-    return Job(guest, name, begun["pid"], float(begun["since"]))
+    begun = ask(guest, "job-start.sh", name, script, directory).pairs("job")
+    return Job(guest, name, begun["pid"], float(begun["since"]), directory)
 
 
 def parse_end(name: str, sections: Sections) -> Ended:

@@ -32,7 +32,6 @@ _PROBLEM = re.compile(r"^(?:error: |warning: )?(path '.*|.* disappeared.*|cannot
 FOREIGN = frozenset(
     {"9p", "virtiofs", "overlay", "nfs", "nfs4", "cifs", "smb3", "ceph", "vboxsf"}
 )
-_WORK = "/run/acceptance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class Store:
         paths = roots or self.live_closures()
         if not paths:
             raise MachineError("no store path is in use: there is nothing to read")
-        directory = f"{_WORK}/read"
+        directory = f"{jobs.DIRECTORY}/read"
         reading = parse_reading(
             ask(self._guest, "read.sh", directory, *paths, timeout=timeout)
         )

@@ -14,26 +14,12 @@ from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, GuestFailure, MachineDied
 from harness.guest.agent import AgentError, AgentTransport
 from harness.guest.transport import TransportLost
-from tests.guest.agent_peer import AgentPeer, serve
+from tests.guest.agent_peer import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[AgentPeer]:
-    """Serve a peer for the length of a test."""
-    with serve(tmp_path) as peer:
-        yield peer
-
-
-@pytest.fixture
-def agent(peer: AgentPeer) -> Iterator[AgentTransport]:
-    """Connect to the peer."""
-    transport = AgentTransport(peer.path)
-    yield transport
-    transport.close()
+    from tests.guest.agent_peer import AgentPeer
 
 
 def soon(awaited: str = "the test") -> Deadline:

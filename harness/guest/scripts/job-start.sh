@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Start a script that outlives the question, and whatever restarts the guest agent.
-# NAME SCRIPT
-directory=/run/acceptance/$1
+# NAME SCRIPT DIRECTORY
+directory=$3/$1
 unit=acceptance-$1
 mkdir -p "$directory" || die "cannot make $directory"
 rm -f "$directory/started" "$directory/ended" "$directory/output"
@@ -20,7 +20,7 @@ read -r until _ </proc/uptime
 echo "$status $since $until" >"$directory/ended"
 RUNNER
 
-if [ -d /run/systemd/system ]; then
+if [ -w /run/systemd/system ]; then
     systemd-run --quiet --collect --unit="$unit" --setenv=PATH="$PATH" \
         --setenv=HOME=/root --setenv=USER=root --setenv=LOGNAME=root \
         -- /bin/sh "$directory/runner" "$directory" || die "cannot start $unit"

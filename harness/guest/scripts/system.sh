@@ -12,7 +12,9 @@ if [ -d "/run/booted-system/kernel-modules/lib/modules/$release" ]; then
     echo modules=yes
 fi
 
-set -- /proc/1/exe
+set --
+# Unreadable in a container, and then it would have no line among the targets.
+if [ -e /proc/1/exe ]; then set -- /proc/1/exe; fi
 for system in /run/booted-system /run/current-system /nix/var/nix/profiles/system; do
     for part in '' /kernel /initrd /init /kernel-modules /systemd; do
         if [ -e "$system$part" ]; then set -- "$@" "$system$part"; fi
@@ -26,9 +28,9 @@ for system in /run/booted-system /run/current-system /nix/var/nix/profiles/syste
     done
 done
 section names
-printf '%s\n' "$@"
+if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi
 section targets
-readlink -f "$@"
+if [ $# -gt 0 ]; then readlink -f "$@"; fi
 
 section generations
 set -- /nix/var/nix/profiles/system

@@ -1,0 +1,67 @@
+"""A stand-in for a guest: this computer, reached through a real agent's protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.guest.agent import AgentTransport
+from tests.guest.agent_peer import AgentPeer, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.guest.transport import CommandResult
+
+
+@dataclass
+class LocalGuest:
+    """A guest whose root is this computer's, but for programs in `bin`.
+
+    Scripts find the programs of `bin` first, and drop nobody's caches.
+    """
+
+    agent: AgentTransport
+    bin: Path
+
+    def execute(self, *words: str, timeout: float = 20.0) -> CommandResult:
+        """Run a command here."""
+        argv = [
+            word.replace("PATH=/run/current", f"PATH={self.bin}:/run/current").replace(
+                "/proc/sys/vm/drop_caches", "/dev/null"
+            )
+            for word in words
+        ]
+        return self.agent.execute(argv, deadline=Deadline.after(timeout, words[0]))
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program in front of this computer's own."""
+        self.bin.mkdir(exist_ok=True)
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[AgentPeer]:
+    """Serve a peer for the length of a test."""
+    with serve(tmp_path) as peer:
+        yield peer
+
+
+@pytest.fixture
+def agent(peer: AgentPeer) -> Iterator[AgentTransport]:
+    """Connect to the peer."""
+    transport = AgentTransport(peer.path)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def guest(agent: AgentTransport, tmp_path: Path) -> LocalGuest:
+    """Return this computer as a guest."""
+    return LocalGuest(agent, tmp_path / "bin")

@@ -133,7 +133,7 @@ def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _one(series: Series) -> Drawing:
-    return _render(series.name, 2.4, series, _PAINTERS.get(series.kind, _paint_plot))
+    return _render(series.name, 2.8, series, _PAINTERS.get(series.kind, _paint_plot))
 
 
 def _draw_timeline(timeline: Sequence[Series]) -> Drawing:
@@ -152,20 +152,23 @@ def _draw_timeline(timeline: Sequence[Series]) -> Drawing:
         _mark(axes, events)
 
     caption = "seen from the LAN: " + ", ".join(s.name for s in timeline)
-    return _render(caption, 0.8 + 0.36 * len(rows), timeline[0], paint)
+    return _render(caption, 1.1 + 0.36 * len(rows), timeline[0], paint)
 
 
 def _paint_rows(axes: Axes, rows: Sequence[tuple[str, list[Interval]]]) -> None:
     for height, (_, stretches) in enumerate(reversed(rows)):
+        told = ""  # the right answer is written once, not after every wrong one
         for stretch in stretches:
             width = max(stretch.end - stretch.start, 0.001)
             colour = _GOOD if stretch.good else _BAD
             # Not by colour alone: what is down also stands out of its row.
             size = 0.4 if stretch.good else 0.7
             axes.barh(height, width, size, left=stretch.start, color=colour)
-            text = stretch.label
+            text = "" if stretch.label == told else stretch.label
             if not stretch.good:
-                text = f"{text} {width:.2f} s".strip()
+                text = f"{stretch.label} {width:.2f} s".strip()
+            else:
+                told = stretch.label
             if text:
                 axes.text(stretch.start, height + 0.38, text, fontsize=7, clip_on=True)
     axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
@@ -180,10 +183,15 @@ def _paint_heartbeat(axes: Axes, series: Series) -> None:
         xs, ys = zip(*points, strict=True)
         axes.vlines(xs, 0, ys, color=colour, linewidth=0.8, label=label)
     worst = max(series.points, key=lambda p: p[1])
-    axes.annotate(f"longest gap {worst[1]:.0f} ms", (worst[0], worst[1]), fontsize=8)
+    axes.annotate(
+        f"longest gap {worst[1]:.0f} ms",
+        worst[:2],
+        xytext=(4, 3),
+        textcoords="offset points",
+        fontsize=8,
+    )
     axes.set_xlabel("seconds in the session")
     axes.set_ylabel("gap to the beat before, ms")
-    axes.set_ylim(bottom=0)
 
 
 def _paint_inodes(axes: Axes, series: Series) -> None:
@@ -242,9 +250,11 @@ def _render(
         paint(axes, series)
         if series.kind not in {SeriesKind.ADDRESS, SeriesKind.DNS}:
             _limit(axes, series.budget)
+        if series.kind is SeriesKind.HEARTBEAT:
+            axes.set_ylim(bottom=0)  # last: a fixed limit ends the automatic one
             _mark(axes, series.events)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            figure.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=6)
         return Drawing(caption, _svg(figure))
 
 
@@ -254,16 +264,17 @@ def _limit(axes: Axes, budget: float | None) -> None:
 
 
 def _mark(axes: Axes, events: Mapping[str, float]) -> None:
-    for name, x in events.items():
+    ordered = sorted(events.items(), key=lambda event: event[1])
+    for count, (name, x) in enumerate(ordered):
         axes.axvline(x, color=_INK, linewidth=0.7, linestyle=":")
         axes.annotate(
             name,
             (x, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(2, -1),
+            xytext=(0, 2 + 11 * (count % 2)),  # neighbours must not overlap
             textcoords="offset points",
-            rotation=90,
-            va="top",
+            rotation=20,
+            annotation_clip=False,  # it lies on the very edge
             fontsize=7,
         )
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from harness.criteria import Criterion
 
+_TELLING = ("failed", "broken", "passed", "skipped")
+
 
 @dataclass
 class TestStory:
@@ -174,6 +176,8 @@ def _row(
     if ruling.verdict is Verdict.NOT_RUN and not judged and run.uncollected:
         ruling = Ruling(Verdict.NOT_RUN, "some tests could not be listed")
     ran = [tests[j.nodeid] for j in judged if j.nodeid in tests]
+    # What decided comes first: the terminal has room for one path.
+    telling = sorted(ran, key=lambda test: _TELLING.index(test.outcome))
     return CriterionResult(
         id=criterion.id,
         title=criterion.title,
@@ -183,7 +187,7 @@ def _row(
         duration_s=round(sum(test.duration_s for test in ran), 3),
         tests=tuple(j.nodeid for j in judged),
         evidence=tuple(
-            path for test in ran for path in (*test.evidence, *test.machines)
+            path for test in telling for path in (*test.evidence, *test.machines)
         ),
     )
 

@@ -18,13 +18,10 @@ def write(results: Results, directory: Path) -> None:
     """Write `results.json`, `junit.xml` and `index.html` into a report directory."""
     directory.mkdir(parents=True, exist_ok=True)
     # The machine-readable ones first: they must not wait for a drawing.
-    files = (
-        ("results.json", lambda: dump(results)),
-        ("junit.xml", lambda: junit.render(results)),
-        ("index.html", lambda: html.render(results, directory)),
-    )
-    for name, render in files:
-        (directory / name).write_text(render(), encoding="utf-8")
+    (directory / "results.json").write_text(dump(results), encoding="utf-8")
+    (directory / "junit.xml").write_text(junit.render(results), encoding="utf-8")
+    page = html.render(results, directory)
+    (directory / "index.html").write_text(page, encoding="utf-8")
 
 
 def point_latest(directory: Path) -> None:

@@ -1,0 +1,73 @@
+"""What drawings are made of, and that they do not change by themselves."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.evidence import SeriesKind
+from harness.report.drawings import Interval, Series, draw_all, intervals, slope
+
+SAMPLES = st.lists(
+    st.tuples(st.integers(0, 1000), st.sampled_from((0.0, 1.0)), st.just("ping")),
+    min_size=1,
+    unique_by=lambda sample: sample[0],
+)
+
+
+def test_intervals_join_what_is_the_same() -> None:
+    """Neighbouring samples that agree become one stretch."""
+    samples = [(0, 1, "a"), (1, 1, "a"), (2, 0, "b"), (3, 1, "a"), (4, 1, "a")]
+    assert intervals(samples, by_label=True) == [
+        Interval(0, 2, good=True, label="a"),
+        Interval(2, 3, good=False, label="b"),
+        Interval(3, 4, good=True, label="a"),
+    ]
+
+
+@given(SAMPLES)
+def test_intervals_cover_the_time_once(samples: list[tuple[float, float, str]]) -> None:
+    """Stretches follow each other without gap, alternate, and span all samples."""
+    found = intervals(samples, by_label=False)
+    times = [x for x, _, _ in samples]
+    assert (found[0].start, found[-1].end) == (min(times), max(times))
+    for before, after in pairwise(found):
+        assert before.end == after.start
+        assert before.good != after.good
+
+
+@given(st.integers(-50, 50), st.integers(-1000, 1000))
+def test_slope_of_a_line(growth: int, start: int) -> None:
+    """Points on a line give the line."""
+    points = [(float(x), float(start + growth * x)) for x in range(9)]
+    assert slope(points) == pytest.approx((growth, start), abs=1e-6)
+
+
+def test_slope_of_one_point() -> None:
+    """One point has no growth."""
+    assert slope([(3.0, 7.0)]) == (0.0, 7.0)
+
+
+@pytest.mark.parametrize("kind", SeriesKind)
+def test_each_kind_draws_the_same_twice(kind: SeriesKind) -> None:
+    """The same points give the same SVG, in the page's own colour."""
+    points = tuple((float(n), float(n % 2), "x") for n in range(10))
+    series = Series(kind.value, kind, points, 3.0, {"switch": 2.0})
+    first, second = (draw_all([series])[0] for _ in range(2))
+    assert first == second
+    assert "currentColor" in first.svg
+    assert ">switch<" in first.svg
+
+
+def test_address_and_dns_share_a_timeline() -> None:
+    """What the LAN saw is one drawing; an empty series is none."""
+    points = ((0.0, 1.0, "ping"), (1.0, 0.0, "ping"), (2.0, 1.0, "ping"))
+    both = [
+        Series("address", SeriesKind.ADDRESS, points, None, {}),
+        Series("dns", SeriesKind.DNS, points, None, {}),
+        Series("nothing", SeriesKind.PLOT, (), None, {}),
+    ]
+    assert len(draw_all(both)) == 1

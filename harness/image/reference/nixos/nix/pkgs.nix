@@ -50,6 +50,15 @@ let
     __structuredAttrs = true;
   } // attrs);
 
+  # The same with a module of nixguest, for what is worth testing.
+  pythonModule = name: module: attrs: python name "-c" (attrs // {
+    args = [
+      "-ISB"
+      "-c"
+      "import sys; sys.path.insert(0, '${pkgs.nixguest}'); from nixguest import ${module}; ${module}.main()"
+    ];
+  });
+
   lib' = name: deps: deb { pname = name; inherit deps; };
 
   kernel = { suite, image, others ? [ ], pname }:
@@ -71,7 +80,7 @@ let
     };
 
   pkgs = rec {
-    inherit lib python;
+    inherit lib python pythonModule;
     system = "x86_64-linux";
 
     # the C library, called as in nixpkgs

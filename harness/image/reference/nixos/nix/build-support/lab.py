@@ -5,7 +5,6 @@ changes with every new build. A script would show its interpreter there. So the 
 binary is copied to bin/lab and told where its library is by a pyvenv.cfg (Python's
 `site` documentation); it runs the module `nixguest.lab`.
 """
-# ruff: noqa: PTH - pathlib is a tenth of a second of start-up under emulation
 
 import json
 import os

@@ -2,7 +2,6 @@
 
 Store files have the time stamp 1: only unchecked byte code is ever used.
 """
-# ruff: noqa: PTH - pathlib is a tenth of a second of start-up under emulation
 
 import json
 import os

@@ -1,5 +1,4 @@
 """Builder: thousands of small files in a tree, as interpreted languages ship them."""
-# ruff: noqa: PTH - pathlib is a tenth of a second of start-up under emulation
 
 import json
 import os

@@ -1,5 +1,4 @@
 """Builder: one file with a text, maybe executable, maybe inside a directory."""
-# ruff: noqa: PTH - pathlib is a tenth of a second of start-up under emulation
 
 import json
 import os

@@ -1,1 +1,6 @@
-"""The programs of the reference guest."""
+"""The reference guest's own programs: builders, activation, switching, boot loader, lab.
+
+They run on the store's Python, often under emulation, where importing a module costs a
+hundred times what it costs natively. Hence no pathlib, dataclasses, subprocess or json
+where something smaller does.
+"""

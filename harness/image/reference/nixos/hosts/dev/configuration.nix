@@ -1,0 +1,34 @@
+# hosts/dev: what runs on the development machine.
+{ config, pkgs, lib, ... }:
+{
+  imports = [ ./hardware-configuration.nix ./networking.nix ];
+
+  services.openssh.enable = true;
+  services.qemuGuest.enable = true;
+
+  # The web service that keeps people's and agents' sessions.
+  services.lab.enable = true;
+
+  users.users.dev = {
+    isNormalUser = true;
+    uid = 1001;
+    description = "Developer";
+    extraGroups = [ "sudo" ];
+  };
+
+  # Aggressive, and independent of the host that runs this machine.
+  nix.gc = {
+    automatic = true;
+    dates = [ "hourly" ];
+    options = "-d";
+  };
+
+  # Pulls its configuration; never reboots by itself, which would kill the sessions.
+  services.bento = {
+    enable = true;
+    dates = "*:0/15";
+    reboot.enable = false;
+  };
+
+  system.stateVersion = "25.11";
+}

@@ -1,0 +1,36 @@
+# What ties a generation to Debian's user land, the base of this guest: units of the base
+# that must not run, and names that the base has elsewhere. docs/reference-guest.md lists
+# the differences from NixOS that follow from it.
+{ config, lib, pkgs, ... }:
+{
+  config = {
+    environment.etc = {
+      "os-release".text = ''
+        ID=nixos
+        NAME=NixOS
+        PRETTY_NAME="NixOS ${config.system.nixos.version} (reference guest on Debian 13)"
+        VERSION="${config.system.nixos.version}"
+        VERSION_ID="25.11"
+        VARIANT_ID=reference
+        ID_LIKE=debian
+      '';
+      "NIXOS".text = "";
+      "shells".text = "/run/current-system/sw/bin/bash\n/run/current-system/sw/bin/sh\n/bin/sh\n/bin/bash\n";
+      "profile.d/nixos.sh".text = lib.concatStringsSep "" (lib.mapAttrsToList
+        (k: v: "export ${k}=${lib.escapeShellArg v}\n")
+        config.environment.variables);
+    };
+
+    # Units of the base that a generation does not want.
+    systemd.services = lib.genAttrs [
+      "cloud-init" "cloud-init-local" "cloud-init-main" "cloud-init-network"
+      "cloud-config" "cloud-final" "systemd-hwdb-update" "ldconfig"
+      "systemd-journal-catalog-update" "systemd-update-done" "systemd-firstboot"
+      "systemd-machine-id-commit" "systemd-pcrmachine" "systemd-pcrphase"
+      "systemd-pcrphase-sysinit" "systemd-tpm2-setup" "systemd-tpm2-setup-early"
+      "systemd-pstore" "systemd-boot-random-seed" "e2scrub_reap"
+    ]
+      (_: { enable = false; });
+    systemd.sockets = lib.genAttrs [ "cloud-init-hotplugd" ] (_: { enable = false; });
+  };
+}

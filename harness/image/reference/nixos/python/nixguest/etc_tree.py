@@ -1,0 +1,79 @@
+"""Builder: everything of a generation's /etc, with its unit directory, in one go.
+
+NixOS makes a derivation per file and per unit (nixos/modules/system/etc/etc.nix,
+nixos/lib/systemd-lib.nix generateUnits). One process for all is what emulation allows;
+the tree that comes out has the same shape.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _write(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _link(target: str, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.lexists(path):
+        os.symlink(target, path)
+
+
+def write_units(
+    directory: str, units: dict[str, dict[str, Any]], upstream: str, names: list[str]
+) -> None:
+    """The unit directory: upstream's units by link, ours as files or drop-ins.
+
+    A unit that upstream ships too is only overridden, in `NAME.d/overrides.conf`.
+    """
+    os.makedirs(directory)
+    for name in names:
+        _link(f"{upstream}/{name}", f"{directory}/{name}")
+    for name, unit in units.items():
+        path = f"{directory}/{name}"
+        if not unit["enable"]:
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.symlink("/dev/null", path)
+            continue
+        if unit["overrides"]:
+            if unit["text"]:
+                _write(f"{path}.d/overrides.conf", unit["text"])
+        elif unit["text"]:
+            _write(path, unit["text"])
+        for kind in ("wants", "requires", "upholds"):
+            for target in unit[kind]:
+                _link(f"../{name}", f"{directory}/{target}.{kind}/{name}")
+        for alias in unit["aliases"]:
+            _link(name, f"{directory}/{alias}")
+
+
+def build(out: str, attrs: dict[str, Any]) -> None:
+    """Write `out`/etc and `out`/units."""
+    for name, entry in attrs["files"].items():
+        path = f"{out}/etc/{name}"
+        if entry["source"] is not None:
+            _link(entry["source"], path)
+        else:
+            _write(path, entry["text"])
+        if entry["mode"] != "symlink":
+            _write(f"{path}.mode", entry["mode"])
+    write_units(
+        f"{out}/units", attrs["units"], attrs["upstream"], attrs["upstreamUnits"]
+    )
+    _link("../../units", f"{out}/etc/systemd/system")
+
+
+def main() -> None:
+    """Entry point of the derivation."""
+    with open(os.environ["NIX_ATTRS_JSON_FILE"], encoding="utf-8") as file:
+        attrs = json.load(file)
+    build(attrs["outputs"]["out"], attrs)

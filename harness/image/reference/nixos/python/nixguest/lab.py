@@ -1,0 +1,180 @@
+"""lab, the stand-in: a small web service whose sessions live in tmux.
+
+Like the real one (Cloonar/coding-lab, docs/reference/lab-v0): tmux is the source of
+truth for which sessions live, the tmux server belongs to lab's own service and control
+group, sits on tmux's default socket, and outlives lab: after a restart lab finds its
+sessions by asking tmux.
+
+    GET  /          200, an HTML page that names every live session
+    GET  /sessions  200, {"sessions": [...], "revision": N}
+    POST /sessions  {"name": ..., "command": ...} starts a session: 201, or 409 if it exists
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import re
+import signal
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+PORT = 8080
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LARGEST_REQUEST = 1 << 16
+REASONS = {
+    200: "OK",
+    201: "Created",
+    400: "Bad Request",
+    404: "Not Found",
+    409: "Conflict",
+    500: "Internal Server Error",
+}
+
+Answer = tuple[int, str, str]
+
+
+def tmux(*arguments: str) -> tuple[int, str]:
+    """Ask tmux; its exit status and what it printed, both streams."""
+    reading, writing = os.pipe()
+    actions = [
+        (os.POSIX_SPAWN_DUP2, writing, 1),
+        (os.POSIX_SPAWN_DUP2, writing, 2),
+        (os.POSIX_SPAWN_CLOSE, reading),
+    ]
+    pid = os.posix_spawnp(
+        "tmux", ["tmux", *arguments], os.environ, file_actions=actions
+    )
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as pipe:
+        text = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
+def adopt() -> list[str]:
+    """Make sure of a tmux server in this service, and find the sessions it has.
+
+    `exit-empty off` keeps an empty server, so that whoever starts a session, by lab or
+    by tmux itself, starts it here.
+    """
+    tmux("start-server", ";", "set-option", "-s", "exit-empty", "off")
+    return sessions()
+
+
+def sessions() -> list[str]:
+    """Names of the live sessions. tmux failing means that nobody knows, not none."""
+    status, text = tmux("list-sessions", "-F", "#{session_name}")
+    if status != 0 and "no server" not in text and "no sessions" not in text:
+        raise OSError(f"tmux list-sessions: {text.strip()}")
+    return sorted(text.split()) if status == 0 else []
+
+
+def page(revision: int, names: list[str]) -> str:
+    """The page for people, and for tests that look for session names."""
+    items = "".join(f'<li class="session">{name}</li>\n' for name in names)
+    return (
+        f"<!doctype html>\n<title>lab</title>\n<h1>lab, revision {revision}</h1>\n"
+        f"<p>{len(names)} live sessions</p>\n<ul>\n{items}</ul>\n"
+    )
+
+
+def start(body: bytes) -> Answer:
+    """Start a session from a JSON request."""
+    try:
+        wanted: dict[str, Any] = json.loads(body)
+        name, command = str(wanted["name"]), str(wanted.get("command", ""))
+    except (ValueError, KeyError, TypeError):
+        return 400, "text/plain", 'expected {"name": ..., "command": ...}\n'
+    if not NAME.fullmatch(name):
+        return 400, "text/plain", f"a session's name is {NAME.pattern}\n"
+    if name in sessions():
+        return 409, "text/plain", f"session {name} exists\n"
+    argv = ["new-session", "-d", "-s", name, "-x", "120", "-y", "40"]
+    status, text = tmux(*argv, *([command] if command else []))
+    if status != 0:
+        return 500, "text/plain", text
+    return 201, "application/json", json.dumps({"name": name}) + "\n"
+
+
+def answer(method: str, path: str, body: bytes, revision: int) -> Answer:
+    """Route one request."""
+    if method == "GET" and path == "/":
+        return 200, "text/html; charset=utf-8", page(revision, sessions())
+    if method == "GET" and path == "/sessions":
+        listing = {"sessions": sessions(), "revision": revision}
+        return 200, "application/json", json.dumps(listing) + "\n"
+    if method == "POST" and path == "/sessions":
+        return start(body)
+    return 404, "text/plain", "not here\n"
+
+
+def read_request(connection: socket.socket) -> tuple[str, str, bytes]:
+    """Method, path and body of an HTTP/1.x request."""
+    data = b""
+    while b"\r\n\r\n" not in data and len(data) < LARGEST_REQUEST:
+        chunk = connection.recv(4096)
+        if not chunk:
+            break
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    method, path, _ = lines[0].split(" ", 2)
+    length = 0
+    for line in lines[1:]:
+        key, _, value = line.partition(":")
+        if key.lower() == "content-length":
+            length = min(int(value), LARGEST_REQUEST)
+    while len(body) < length and (chunk := connection.recv(4096)):
+        body += chunk
+    return method, path.partition("?")[0], body
+
+
+def serve(connection: socket.socket, revision: int) -> None:
+    """Answer one connection and close it."""
+    with connection:
+        connection.settimeout(10)
+        try:
+            request = read_request(connection)
+        except (OSError, ValueError):
+            return
+        try:
+            status, kind, text = answer(*request, revision)
+        except OSError as error:
+            status, kind, text = 500, "text/plain", f"{error}\n"
+        body = text.encode()
+        head = (
+            f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        try:
+            connection.sendall(head.encode() + body)
+        except OSError:
+            return
+
+
+def listen(port: int) -> socket.socket:
+    """The socket, on all addresses."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("0.0.0.0", port))  # noqa: S104 - the point of the service
+    server.listen(64)
+    return server
+
+
+def main(revision: int) -> NoReturn:
+    """Entry point: adopt, then serve for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    found = adopt()
+    sys.stderr.write(
+        f"lab revision {revision}: adopted {len(found)} sessions {' '.join(found)}\n"
+    )
+    server = listen(int(os.environ.get("LAB_PORT", PORT)))
+    while True:
+        connection, _ = server.accept()
+        # The descriptor must not leak into tmux, which would hold the connection open.
+        _thread.start_new_thread(serve, (connection, revision))

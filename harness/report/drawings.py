@@ -250,9 +250,9 @@ def _render(
         paint(axes, series)
         if series.kind not in {SeriesKind.ADDRESS, SeriesKind.DNS}:
             _limit(axes, series.budget)
+            _mark(axes, series.events)
         if series.kind is SeriesKind.HEARTBEAT:
             axes.set_ylim(bottom=0)  # last: a fixed limit ends the automatic one
-            _mark(axes, series.events)
         if axes.get_legend_handles_labels()[0]:
             figure.legend(frameon=False, fontsize=8, loc="outside lower left", ncols=6)
         return Drawing(caption, _svg(figure))

@@ -28,8 +28,9 @@ printf '%s\n%s\n' "$?" "$panes"
 pids=()
 if [[ $main != 0 ]]; then pids+=("$main"); fi
 while read -r server pane dead _; do
-    if [[ $dead == [01] ]]; then pids+=("$server" "$pane"); fi
+    if [[ $dead == [01] ]]; then pids+=("$pane") last=$server; fi
 done <<<"$panes"
+if [[ -n ${last-} ]]; then pids+=("$last"); fi
 
 files=(/dev/null) exes=(/dev/null)
 for pid in "${pids[@]}"; do

@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
 from harness.guest.agent import AgentTransport
-from harness.guest.inodes import Inodes
-from harness.guest.lab import Lab
-from harness.guest.network import Network
-from harness.guest.store import Store
-from harness.guest.system import System
 from harness.guest.transport import CommandResult, TransportLost, abbreviate
 from harness.host import qemu_version
+from harness.machine.views import Views
 from harness.qemu import Frozen, Journal, Unit, snapshot
 
 if TYPE_CHECKING:
@@ -59,7 +55,7 @@ class Reboot:
     duration: float
 
 
-class Machine:
+class Machine(Views):
     """One throwaway VM on a site. Made by `launch` and `thaw`."""
 
     def __init__(self, site: Site, recipe: Recipe) -> None:
@@ -78,12 +74,7 @@ class Machine:
             journal=Journal(self.directory / "lifecycle.jsonl"),
         )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
-        lab = recipe.lab
-        self.lab = Lab(self, unit=lab.unit, user=lab.user, port=lab.port)
-        self.system = System(self)
-        self.store = Store(self)
-        self.inodes = Inodes(self)
-        self.network = Network(self)
+        super().__init__(recipe.lab)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "off"

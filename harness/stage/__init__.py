@@ -6,6 +6,7 @@ RAM and disk, is kept under their digest and thawed per test into a private over
 
 from harness.stage.cache import (
     Cached,
+    Machines,
     cached,
     clean,
     ensure,
@@ -19,8 +20,8 @@ from harness.stage.graph import (
     TALKER,
     Ground,
     Stage,
+    address_changed,
     lineage,
-    readdress,
 )
 
 __all__ = [
@@ -30,12 +31,13 @@ __all__ = [
     "TALKER",
     "Cached",
     "Ground",
+    "Machines",
     "Stage",
+    "address_changed",
     "cached",
     "clean",
     "ensure",
     "lineage",
     "machine_at",
-    "readdress",
     "stage_digest",
 ]

@@ -38,6 +38,13 @@ class Progress(Protocol):
         """Say what is being done now."""
 
 
+class Machines(Protocol):
+    """What suites ask for machines: at a stage, by the VM's name in the spec."""
+
+    def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
+        """Give a machine that lives until the end of the test."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cached:
     """One built stage on disk; `bytes` is what it really occupies."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    import ipaddress
     from collections.abc import Callable
+    from ipaddress import IPv4Address
 
+    from harness.guest.rebuild import Rebuild
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
@@ -111,13 +112,7 @@ def _infect(machine: Machine, ground: Ground) -> None:
 
 def _onboard(machine: Machine, ground: Ground) -> None:
     """Apply hosts/dev, then leave two sessions running, as people do."""
-    result = machine.system.rebuild("switch", timeout=600)
-    if result.rc != 0:
-        raise HarnessError(
-            "onboarding: nixos-rebuild switch failed",
-            seen=f"exit status {result.rc}",
-            evidence=result.output.splitlines()[-30:],
-        )
+    _must_succeed(machine.system.rebuild("switch"), "onboarding")
     machine.wait_for_unit(ground.fleet.lab.unit)
     machine.lab.start_session(TALKER)
     for session in HEARTBEATS:
@@ -129,29 +124,33 @@ def _swap(machine: Machine, ground: Ground) -> None:
     migration = ground.fleet.migration
     if migration is None:
         raise HarnessError("stage `swapped` needs [migration] in the fleet file")
-    readdress(machine, migration.temporary, migration.final)
+    _must_succeed(
+        address_changed(machine, migration.temporary, migration.final, verb="switch"),
+        f"moving to {migration.final}",
+    )
 
 
-def readdress(
-    machine: Machine,
-    old: ipaddress.IPv4Address,
-    new: ipaddress.IPv4Address,
-) -> None:
-    """Change hosts/dev's address as a person would, then switch. Raises HarnessError.
+def address_changed(
+    machine: Machine, old: IPv4Address, new: IPv4Address, *, verb: str
+) -> Rebuild:
+    """Change the address in hosts/dev as a person would, and rebuild with `verb`.
 
-    The switch may well report a failed command channel of its own making (ssh); ours
-    is the guest agent, so its exit status can be trusted.
+    Nothing may be left of the old one: a second call with the same addresses changes
+    no file, so a build can come before the switch.
     """
     machine.succeed(
         *("sed", "-i", f"s/{re.escape(str(old))}/{new}/g"),
         "/etc/nixos/networking.nix",
     )
-    result = machine.system.rebuild("switch", timeout=600)
-    if result.rc != 0:
+    return machine.system.rebuild(verb)
+
+
+def _must_succeed(rebuilt: Rebuild, what: str) -> None:
+    if not rebuilt.succeeded:
         raise HarnessError(
-            f"nixos-rebuild switch from {old} to {new} failed",
-            seen=f"exit status {result.rc}",
-            evidence=result.output.splitlines()[-30:],
+            f"{what}: {' '.join(rebuilt.argv)} failed",
+            seen=f"exit status {rebuilt.rc}",
+            evidence=rebuilt.output.splitlines()[-30:],
         )
 
 

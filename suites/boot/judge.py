@@ -23,7 +23,7 @@ _DIRECT_BOOT = {"-kernel", "-initrd", "-append"}
 
 
 def judge_menu(check: Recorder, menu: Bootloader, generation: Generation) -> None:
-    """The next boot must take this generation, from files that are really there."""
+    """Demand that the next boot takes this generation, from files that exist."""
     entry = menu.default
     taken = entry.system if entry else None
     check.check(
@@ -54,7 +54,7 @@ def judge_boot(
     expected: Generation,
     menu: Bootloader,
 ) -> None:
-    """What runs now must be the expected generation in every part."""
+    """Demand that what runs now is the expected generation in every part."""
     direct = sorted(_DIRECT_BOOT & set(machine.argv))
     check.check(
         "QEMU boots no kernel of the host's",
@@ -88,7 +88,7 @@ def judge_boot(
     check.check(
         "the booted kernel is byte for byte the boot loader's",
         digests == {kernel} and kernel,
-        f"/run/booted-system/kernel is {kernel}, the menu's {sorted(map(str, digests))}",
+        f"/run/booted-system/kernel is {kernel}, the menu has {digests}",
     )
 
 

@@ -100,7 +100,7 @@ def test_kernel_that_cannot_boot_is_left_by_the_menu(
 
 
 def _choose_on_console(machine: Machine, position: str) -> None:
-    """Walk GRUB's menu with keys, as a person does: `1>0` is a submenu's first entry."""
+    """Walk GRUB's menu by keys; `1>0` is the first entry of the second line."""
     machine.console.send("\n")
     for step in position.split(">"):
         machine.console.send(_UP * 20 + _DOWN * int(step) + "\n")

@@ -47,7 +47,7 @@ class Witness:
         return after
 
     def judge_untouched(self, event: str, rebuilt: Rebuild) -> LabState:
-        """A switch that had no business with lab: not even lab may have noticed."""
+        """Demand that a switch that is none of lab's business left it alone."""
         after = self.dev.lab.state()
         self.check.check(
             "lab itself is left alone",
@@ -58,7 +58,7 @@ class Witness:
         return after
 
     def judge_sessions(self, event: str, after: LabState, since: float) -> None:
-        """Demand the same server, processes and terminals, and an unbroken heartbeat."""
+        """Demand the same processes and terminals, and an unbroken heartbeat."""
         check, first = self.check.check, self.first
         check(
             "same tmux server",

@@ -1,0 +1,1 @@
+"""Inodes stay within budget."""

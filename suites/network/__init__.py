@@ -1,0 +1,1 @@
+"""The final address stays reachable, and its name stays right, across the swap."""

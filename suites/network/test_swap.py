@@ -1,0 +1,151 @@
+"""`swap-keeps-address`: decided by what a LAN client saw, sample by sample."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import NotExercised
+from harness.stage import OLD, address_changed
+from suites.network.observe import migration_of, watch_swap
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Budgets, Fleet
+    from harness.stage import Machines
+
+pytestmark = [pytest.mark.criterion("swap-keeps-address"), pytest.mark.disruptive]
+
+
+@pytest.mark.stage("onboarded")
+def test_swap_moves_the_address(
+    machine_factory: Machines,
+    site: Site,
+    check: Recorder,
+    budgets: Budgets,
+    fleet: Fleet,
+) -> None:
+    """The old VM goes, dev takes its address by a switch, and nobody is misled."""
+    move = migration_of(fleet)
+    old = machine_factory(stage="cloud", vm=OLD)
+    dev = machine_factory(stage="onboarded", vm=move.vm)
+    boot_id = dev.boot_id
+    with watch_swap(site, check, fleet) as swap:
+        swap.await_service(old, "before the swap")
+        _must_be_owned(site, swap.move.final, old)
+        address_changed(dev, move.temporary, move.final, verb="build")
+        moments = {"old VM goes": time.monotonic()}
+        old.shutdown()
+        moments["dev switches"] = time.monotonic()
+        switched = address_changed(dev, move.temporary, move.final, verb="switch")
+        moments["switched"] = time.monotonic()
+        swap.await_service(dev, "after the swap")
+        swap.judge_owner("swap", dev.vm.mac, budgets.neighbour_convergence_s)
+        swap.judge_ingress("swap", dev)
+    check.check("the switch succeeds", switched.succeeded, switched.output[-1500:])
+    swap.judge_outage("swap", budgets.swap_outage_s)
+    swap.judge_names("swap")
+    swap.draw("swap", moments)
+    check.check(
+        "the swap does not reboot dev",
+        dev.boot_id == boot_id,
+        f"boot id was {boot_id}, is {dev.boot_id}",
+    )
+    _judge_interface(check, dev, fleet)
+
+
+@pytest.mark.stage("swapped")
+def test_swapped_address_survives_reboot_and_dnsmasq(
+    dev: Machine, site: Site, check: Recorder, budgets: Budgets, fleet: Fleet
+) -> None:
+    """After a reboot of the VM and a restart of dnsmasq all is as it was."""
+    move = migration_of(fleet)
+    with watch_swap(site, check, fleet) as swap:
+        swap.await_service(dev, "before the reboot")
+        dev.reboot()
+        swap.await_service(dev, "after the reboot")
+        swap.judge_owner("reboot", dev.vm.mac, budgets.neighbour_convergence_s)
+        swap.judge_names("reboot")
+        swap.judge_ingress("reboot", dev)
+    _judge_interface(check, dev, fleet)
+
+    pid = site.dns.pid
+    site.dns.restart()
+    if site.dns.pid == pid:
+        raise NotExercised("dnsmasq was restarted")
+    answer = site.dns.query(swap.name)
+    check.check(
+        "DNS is right after a restart of dnsmasq",
+        answer.addresses == (move.final,),
+        f"{swap.name} is {answer}",
+    )
+    check.check(
+        "DNS answers may not be kept for long",
+        answer.ttl is not None and answer.ttl <= budgets.dns_ttl_s,
+        f"TTL {answer.ttl} s, budget {budgets.dns_ttl_s} s",
+    )
+
+
+@pytest.mark.stage("swapped")
+def test_reverse_swap_gives_the_address_back(
+    machine_factory: Machines,
+    site: Site,
+    check: Recorder,
+    budgets: Budgets,
+    fleet: Fleet,
+) -> None:
+    """Going back: dev returns to its temporary address, the old VM takes the final."""
+    move = migration_of(fleet)
+    dev = machine_factory(stage="swapped", vm=move.vm)
+    with watch_swap(site, check, fleet) as swap:
+        swap.await_service(dev, "before going back")
+        _must_be_owned(site, move.final, dev)
+        address_changed(dev, move.final, move.temporary, verb="build")
+        address_changed(dev, move.final, move.temporary, verb="switch")
+        old = machine_factory(stage="cloud", vm=OLD)
+        swap.await_service(old, "after going back")
+        owners = site.client.arping(move.final, window=1.0)
+    check.check(
+        "exactly one MAC answers for the final address",
+        owners == {old.vm.mac},
+        f"{sorted(owners)} answer for {move.final}, expected {old.vm.mac}",
+    )
+    swap.judge_outage("reverse swap", budgets.swap_rollback_s)
+    swap.judge_names("reverse swap")
+    swap.draw("reverse swap", {})
+    check.check(
+        "dev answers on its temporary address again",
+        site.client.arping(move.temporary) == {dev.vm.mac},
+        f"{site.client.arping(move.temporary)} answer for {move.temporary}",
+    )
+
+
+def _judge_interface(check: Recorder, dev: Machine, fleet: Fleet) -> None:
+    """Hold dev's own view: one NIC, one address, one way out."""
+    state, move = dev.network.state(), migration_of(fleet)
+    check.check(
+        "dev has the final address and no other",
+        state.addresses == (move.final,),
+        f"addresses: {state.addresses}",
+    )
+    gateways = [route.gateway for route in state.default_routes]
+    check.check(
+        "dev has one default route, to the gateway",
+        gateways == [str(fleet.network.gateway)],
+        f"default routes by {gateways}",
+    )
+
+
+def _must_be_owned(site: Site, address: IPv4Address, machine: Machine) -> None:
+    """Tell an address that moved from one that was there all along."""
+    owners = site.client.arping(address, window=1.0)
+    if owners != {machine.vm.mac}:
+        raise NotExercised(
+            f"{machine.name} had {address} before", seen=f"{sorted(owners)} answered"
+        )

@@ -1,0 +1,1 @@
+"""The module: life cycle and options of a VM shell."""

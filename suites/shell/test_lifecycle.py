@@ -1,0 +1,89 @@
+"""`shell-lifecycle`: the order of steps, and that a crash leaves nothing behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import NotExercised
+
+if TYPE_CHECKING:
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+    from harness.site import Site
+
+pytestmark = [
+    pytest.mark.criterion("shell-lifecycle"),
+    pytest.mark.stage("cloud"),
+    pytest.mark.disruptive,
+]
+
+_START = ["init", "tap-up", "qemu"]
+_END = ["qemu-end", "tap-down"]
+_CANARY = "/root/canary"
+
+
+def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> None:
+    """After a crash the tap is gone, and init leaves the disk alone."""
+    check.check(
+        "steps come in order",
+        dev.unit.journal.order == _START,
+        f"{' → '.join(dev.unit.journal.order)}, expected {' → '.join(_START)}",
+    )
+    boot_id = dev.boot_id
+    dev.write_file(_CANARY, boot_id)
+    dev.succeed("sync")
+    disk = dev.recipe.disk.stat()
+
+    dev.crash()
+    check.check(
+        "tap-down comes after a crash of QEMU too",
+        dev.unit.journal.order == _START + _END,
+        " → ".join(dev.unit.journal.order),
+    )
+    check.check("no tap is left", not site.taps(), f"left: {site.taps()}")
+
+    dev.start()
+    if dev.boot_id == boot_id:
+        raise NotExercised("the second start booted anew")
+    again = dev.recipe.disk.stat()
+    check.check(
+        "init does not touch an existing disk",
+        again.st_ino == disk.st_ino,
+        f"disk is another file: inode {disk.st_ino} became {again.st_ino}",
+    )
+    check.check(
+        "what the guest wrote is still there",
+        dev.execute("cat", _CANARY).stdout == boot_id,
+        f"{_CANARY} is lost: init made a new disk",
+    )
+    steps = dev.unit.journal.steps[len(_START + _END) :]
+    check.check(
+        "init says that it found everything",
+        "already present" in steps[0].detail,
+        f"init: {steps[0].detail}",
+    )
+    check.check(
+        "one tap, on the bridge",
+        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
+        f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
+    )
+
+
+def test_shutdown_is_the_guests_own(dev: Machine, site: Site, check: Recorder) -> None:
+    """Stopping the unit lets the guest end itself; it is no power cut."""
+    mark = dev.console.size
+    dev.shutdown()
+    said = dev.console.since(mark)
+    check.check(
+        "the guest reached its own power-off",
+        "reboot: Power down" in said or "Powering off" in said,
+        f"last on the console: {said.splitlines()[-3:]}",
+    )
+    check.check("no tap is left", not site.taps(), f"left: {site.taps()}")
+    check.check(
+        "tap-down comes last",
+        dev.unit.journal.order[-2:] == _END,
+        " → ".join(dev.unit.journal.order),
+    )

@@ -1,0 +1,1 @@
+"""Garbage collection produces no ESTALE."""

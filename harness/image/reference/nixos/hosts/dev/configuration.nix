@@ -1,7 +1,7 @@
 # hosts/dev: what runs on the development machine.
 { config, pkgs, lib, ... }:
 {
-  imports = [ ./hardware-configuration.nix ./networking.nix ];
+  imports = [ ./hardware-configuration.nix ./networking.nix ./access.nix ];
 
   services.openssh.enable = true;
   services.qemuGuest.enable = true;

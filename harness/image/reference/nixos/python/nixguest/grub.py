@@ -189,10 +189,10 @@ def search_command(boot: str) -> str:
 
 
 def install_grub(settings: dict[str, Any], boot: str) -> None:
-    """Write GRUB itself to the disk, once, or when NIXOS_INSTALL_GRUB=1 asks for it."""
+    """Write GRUB itself to the disk, once, or when NIXOS_INSTALL_BOOTLOADER=1 asks for it."""
     state = f"{boot}/grub/state"
     wanted = f"grub-pc {settings['device']}\n"
-    asked = os.environ.get("NIXOS_INSTALL_GRUB") == "1"
+    asked = os.environ.get("NIXOS_INSTALL_BOOTLOADER") == "1"
     if settings["device"] == "nodev":
         return
     if files.read(state, "") == wanted and not asked:

@@ -2,9 +2,17 @@
 # that must not run, and names that the base has elsewhere. docs/reference-guest.md lists
 # the differences from NixOS that follow from it.
 { config, lib, pkgs, ... }:
+let
+  path = "/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin";
+in
 {
   config = {
+    # Programs of the generation come before those of the base, wherever one comes from:
+    # a login, ssh with a command (PAM reads /etc/environment), the guest agent.
+    environment.variables.PATH = path;
+
     environment.etc = {
+      environment.text = "PATH=${path}\n";
       "os-release".text = ''
         ID=nixos
         NAME=NixOS
@@ -22,7 +30,7 @@
     };
 
     # Units of the base that a generation does not want.
-    systemd.services = lib.genAttrs [
+    systemd.services = { qemu-guest-agent.environment.PATH = path; } // lib.genAttrs [
       "cloud-init" "cloud-init-local" "cloud-init-main" "cloud-init-network"
       "cloud-config" "cloud-final" "systemd-hwdb-update" "ldconfig"
       "systemd-journal-catalog-update" "systemd-update-done" "systemd-firstboot"

@@ -11,6 +11,13 @@ let
 in
 {
   options.nix = {
+    nixPath = mkOption {
+      type = types.listOf types.str;
+      default = [
+        "nixpkgs=/usr/lib/reference/nixos/nix"
+        "nixos-config=/etc/nixos/configuration.nix"
+      ];
+    };
     settings = mkOption { type = types.attrsOf types.unitValue; default = { }; };
     gc = {
       automatic = mkOption { type = types.bool; default = false; };
@@ -29,14 +36,11 @@ in
       sandbox = false;
       build-users-group = "";
       max-jobs = 2;
+      # For whoever comes without a login shell's environment, the guest agent above all.
+      nix-path = cfg.nixPath;
     };
     environment.etc."nix/nix.conf".text = lib.concatStringsSep ""
       (lib.mapAttrsToList (k: v: "${k} = ${value v}\n") cfg.settings);
-    environment.etc."profile.d/nix-path.sh".text = ''
-      export NIX_PATH=${config.environment.variables.NIX_PATH}
-      export PATH=/run/wrappers/bin:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:$PATH
-    '';
-
     # Exists whether or not it is automatic, as in NixOS.
     systemd.services.nix-gc = {
       description = "Nix Garbage Collector";

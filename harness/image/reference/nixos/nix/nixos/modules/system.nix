@@ -31,6 +31,8 @@ in
 
   config = {
     environment.systemPackages = [
+      (pkgs.writeShellScriptBin "nixos-rebuild" (lib.readFile ../../build-support/nixos-rebuild.sh))
+      (pkgs.writeShellScriptBin "nixos-version" (lib.readFile ../../build-support/nixos-version.sh))
       pkgs.bash
       pkgs.coreutils
       pkgs.findutils
@@ -40,7 +42,7 @@ in
     ];
     environment.variables = {
       EDITOR = lib.mkDefault "vi";
-      NIX_PATH = lib.mkDefault "nixpkgs=/usr/lib/reference/nixos/nix:nixos-config=/etc/nixos/configuration.nix";
+      NIX_PATH = lib.mkDefault (lib.concatStringsSep ":" config.nix.nixPath);
     };
 
     system.path = pkgs.buildEnv { name = "system-path"; paths = config.environment.systemPackages; };

@@ -1,0 +1,6 @@
+# nixos-version(8)
+version=$(</run/current-system/nixos-version)
+case ${1:-} in
+  --json) printf '{"nixosVersion":"%s"}\n' "$version" ;;
+  *) echo "$version (Trixie)" ;;
+esac

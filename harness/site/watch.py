@@ -191,7 +191,8 @@ def watch_dns(
         "period": PERIOD,
         "timeout": TIMEOUT,
     }
-    program = ["-I", str(INSIDE / "watch_dns.py"), json.dumps(told)]
+    # Not isolated: dnspython may be on PYTHONPATH. Safe path: ours is not a package.
+    program = ["-P", str(INSIDE / "watch_dns.py"), json.dumps(told)]
     with _run(capsule, client, program, path) as resident:
         watch = DnsWatch(f"the watcher of {name}", path, resident)
         with _lifetime(watch):
@@ -255,8 +256,6 @@ def _finish(watch: Watcher) -> bool:
 
 
 def _died(watch: Watcher) -> ProcessFailed:
-    return ProcessFailed(
-        f"{watch.title} ended with exit status {watch.resident.outer.returncode}, "
-        "None being not at all",
-        evidence=watch.last_words(),
-    )
+    status = watch.resident.outer.returncode
+    how = "did not end when told" if status is None else f"ended with status {status}"
+    return ProcessFailed(f"{watch.title} {how}", evidence=watch.last_words())

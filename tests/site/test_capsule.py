@@ -174,12 +174,13 @@ def test_a_site_directory_below_run_is_still_there_inside(network: Network) -> N
     base = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"))
     if not (base.is_relative_to("/run") and os.access(base, os.W_OK)):
         pytest.skip(f"{base} is not a directory below /run that this user may write")
-    with TemporaryDirectory(dir=base) as name:
-        with open_site(network, Path(name) / "s", deadline=soon()) as site:
-            assert site.dns.query("dev.example.org").rcode == "NOERROR"
-            assert site.dns.log.exists()
-            seen = site.execute(["ls", "/run"], deadline=soon()).stdout.split()
-            assert "netns" in seen
+    with (
+        TemporaryDirectory(dir=base) as name,
+        open_site(network, Path(name) / "s", deadline=soon()) as site,
+    ):
+        assert site.dns.query("dev.example.org").rcode == "NOERROR"
+        seen = site.execute(["ls", "/run"], deadline=soon()).stdout.split()
+        assert set(seen) <= {"netns", "mount", *Path(name).relative_to("/run").parts}
 
 
 def test_refused_namespaces_are_this_computers_lack(tmp_path: Path) -> None:
@@ -204,9 +205,11 @@ def test_a_lan_that_cannot_be_made_shows_why(
 ) -> None:
     """The words of the failing tool are in the error."""
     monkeypatch.setattr(layout, "BRIDGE", "a-name-that-is-too-long")
-    with pytest.raises(ProcessFailed, match="Command failed"):
-        with open_site(network, tmp_path, deadline=soon()):
-            pass
+    with (
+        pytest.raises(ProcessFailed, match="Command failed"),
+        open_site(network, tmp_path, deadline=soon()),
+    ):
+        pass
 
 
 def test_an_ordinary_user_has_a_whole_site(

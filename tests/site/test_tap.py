@@ -21,18 +21,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 ASK_THROUGH_TAP = """
-import fcntl, os, struct, sys
+import fcntl, os, select, struct, sys
 name, client, ours = sys.argv[1], bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
 tun = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH", name.encode(), 0x0002 | 0x1000))
 mac = bytes.fromhex("525400970016")
 head = b"\\xff" * 6 + mac + bytes.fromhex("0806" "0001080006040001")
-os.write(tun, head + mac + ours + bytes(6) + client)
 while True:
-    frame = os.read(tun, 2048)
-    if frame[:6] == mac and frame[20:22] == b"\\x00\\x02":
-        print(frame[22:28].hex(":"))
-        break
+    # The bridge takes frames some milliseconds after the tap was opened: ask again.
+    os.write(tun, head + mac + ours + bytes(6) + client)
+    while select.select([tun], [], [], 0.05)[0]:
+        frame = os.read(tun, 2048)
+        if frame[:6] == mac and frame[20:22] == b"\\x00\\x02":
+            print(frame[22:28].hex(":"))
+            sys.exit()
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -13,7 +14,6 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import HarnessError, ProcessFailed
 from harness.process import kill
-import itertools
 
 if TYPE_CHECKING:
     from harness.site import LanHost, Site
@@ -41,10 +41,13 @@ def ignorant_client(site: Site) -> None:
 
 def test_a_healthy_address_answers_every_question(site: Site) -> None:
     """All kinds are sampled every 50 ms, closed ports are told from open ones."""
-    with site.lan_host("dev", DEV, OLD_MAC) as dev, site.serve(dev, 8080):
-        with site.watch_address(DEV) as watch:
-            for _ in range(8):
-                watch.wait_for("ping", ok=True, deadline=soon())
+    with (
+        site.lan_host("dev", DEV, OLD_MAC) as dev,
+        site.serve(dev, 8080),
+        site.watch_address(DEV) as watch,
+    ):
+        for _ in range(8):
+            watch.wait_for("ping", ok=True, deadline=soon())
     assert watch.longest_outage("ping") == 0
     assert watch.longest_outage("tcp:8080") == 0
     assert watch.owners()[0][1] == {OLD_MAC}
@@ -57,16 +60,19 @@ def test_a_healthy_address_answers_every_question(site: Site) -> None:
 
 def test_a_break_is_measured(site: Site) -> None:
     """A cable pulled for a known time is an outage of that time, of every kind."""
-    with site.lan_host("dev", DEV, OLD_MAC) as dev, site.serve(dev, 8080):
-        with site.watch_address(DEV, tcp=[8080]) as watch:
-            watch.wait_for("tcp:8080", ok=True, deadline=soon())
-            began = time.monotonic()
-            link(dev, "down")
-            watch.wait_for("ping", ok=False, deadline=soon())
-            link(dev, "up")
-            broken = time.monotonic() - began
-            for kind in ("ping", "arp", "tcp:8080"):
-                watch.wait_for(kind, ok=True, deadline=soon())
+    with (
+        site.lan_host("dev", DEV, OLD_MAC) as dev,
+        site.serve(dev, 8080),
+        site.watch_address(DEV, tcp=[8080]) as watch,
+    ):
+        watch.wait_for("tcp:8080", ok=True, deadline=soon())
+        began = time.monotonic()
+        link(dev, "down")
+        watch.wait_for("ping", ok=False, deadline=soon())
+        link(dev, "up")
+        broken = time.monotonic() - began
+        for kind in ("ping", "arp", "tcp:8080"):
+            watch.wait_for(kind, ok=True, deadline=soon())
     for kind in ("ping", "arp", "tcp:8080"):
         assert len(watch.outages(kind)) == 1, kind
         assert watch.longest_outage(kind) == pytest.approx(broken, abs=0.25), kind
@@ -144,16 +150,23 @@ def test_a_stalled_watcher_admits_its_blindness(site: Site) -> None:
 
 def test_a_dead_watcher_is_an_error_of_ours(site: Site) -> None:
     """The `with` raises, although the body was content."""
-    with pytest.raises(ProcessFailed, match=r"watcher of 10.42.97.15 ended"):
-        with site.watch_address(DEV, tcp=[]) as watch:
-            kill(watch.resident.pid)
+    with (
+        pytest.raises(ProcessFailed, match=r"watcher of 10.42.97.15 ended"),
+        site.watch_address(DEV, tcp=[]) as watch,
+    ):
+        kill(watch.resident.pid)
 
 
 def test_a_dead_watcher_does_not_hide_the_bodys_own_error(site: Site) -> None:
     """What the test was about comes out first."""
-    with pytest.raises(ZeroDivisionError), site.watch_address(DEV, tcp=[]) as watch:
-        kill(watch.resident.pid)
-        _ = 1 / 0
+
+    def body() -> None:
+        with site.watch_address(DEV, tcp=[]) as watch:
+            kill(watch.resident.pid)
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        body()
 
 
 def test_dns_answers_are_watched(site: Site) -> None:

@@ -77,10 +77,10 @@ class Job:
         return ask(self.guest, "job-wait.sh", *arguments, timeout=timeout)
 
 
-def start(guest: Guest, name: str, script: str, *, directory: str = DIRECTORY) -> Job:
+def start(guest: Guest, name: str, script: str) -> Job:
     """Start a shell script as a job; a second job of the same name must wait."""
-    begun = ask(guest, "job-start.sh", name, script, directory).pairs("job")
-    return Job(guest, name, begun["pid"], float(begun["since"]), directory)
+    begun = ask(guest, "job-start.sh", name, script, DIRECTORY).pairs("job")
+    return Job(guest, name, begun["pid"], float(begun["since"]), DIRECTORY)
 
 
 def parse_end(name: str, sections: Sections) -> Ended:

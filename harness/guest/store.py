@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -133,7 +134,7 @@ class Store:
 
     def start_collection(self, *args: str, times: int = 1) -> Collecting:
         """Start `nix-collect-garbage ARGS`, so many times in a row, and return."""
-        words = " ".join(f"'{arg}'" for arg in args)
+        words = shlex.join(args)
         script = f"""
             status=0 n=0
             while [ $n -lt {times} ]; do

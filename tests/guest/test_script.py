@@ -55,11 +55,14 @@ def test_a_question_that_cannot_be_answered(guest: LocalGuest) -> None:
         ask(guest, "lab.bash", "lab.service", "nobody-here", "1", "/tmp")  # noqa: S108
 
 
-def test_a_job_runs_while_others_are_asked(guest: LocalGuest, tmp_path: Path) -> None:
+def test_a_job_runs_while_others_are_asked(
+    guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job's output can be looked at meanwhile, and its end waited for."""
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
     fifo = tmp_path / "fifo"
     script = f"mkfifo {fifo}; echo 'it runs: $x'; cat {fifo}; exit 7"
-    job = jobs.start(guest, "one", script, directory=str(tmp_path))
+    job = jobs.start(guest, "one", script)
     assert job.ended is False
     guest.execute("sh", "-c", f"until [ -p {fifo} ]; do :; done; echo on > {fifo}")
     ended = job.wait(10)
@@ -68,9 +71,12 @@ def test_a_job_runs_while_others_are_asked(guest: LocalGuest, tmp_path: Path) ->
     assert job.output == ended.output
 
 
-def test_a_job_that_was_killed_left_no_word(guest: LocalGuest, tmp_path: Path) -> None:
+def test_a_job_that_was_killed_left_no_word(
+    guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A killed job is the instrument's fault, not an exit status."""
-    job = jobs.start(guest, "two", "echo begun; sleep 30", directory=str(tmp_path))
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
+    job = jobs.start(guest, "two", "echo begun; sleep 30")
     guest.execute("sh", "-c", f"until [ -s {tmp_path}/two/output ]; do :; done")
     guest.agent.kill(int(job.pid), Deadline.after(10, "the kill"))
     with pytest.raises(MachineError, match="left no exit status"):

@@ -147,7 +147,7 @@ def test_a_rebuild_gets_its_module_and_verb(
     guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The module reaches the file verbatim, and `nixos-rebuild` is pointed there."""
-    monkeypatch.setattr(jobs.start, "__kwdefaults__", {"directory": str(tmp_path)})
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
     guest.program("nixos-rebuild", 'echo "told: $*"; cat "${3#nixos-config=}"; exit 1')
     module = "{ pkgs, ... }: {\n  x = \"$HOME ${pkgs.hello} 'q'\";\n}"
     file = tmp_path / "acceptance" / "1.nix"
@@ -167,7 +167,7 @@ def test_a_rollback_names_no_configuration(
     guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rollback is told nothing but its verb."""
-    monkeypatch.setattr(jobs.start, "__kwdefaults__", {"directory": str(tmp_path)})
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
     guest.program("nixos-rebuild", 'echo "told: $*"')
     started = rebuild.start(guest, "switch", module=None, rollback=True, file="/x")
     assert started.wait(20).output == "told: switch --rollback\n"

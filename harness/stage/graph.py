@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # write down their own heartbeat, and a shell that answers what is typed.
 HEARTBEATS = ("alpha", "beta")
 TALKER = "gamma"
+_TIMERS = ("nix-gc.timer", "bento-upgrade.timer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,9 @@ def _onboard(machine: Machine, ground: Ground) -> None:
     """Apply hosts/dev, then leave two sessions running, as people do."""
     _must_succeed(machine.system.rebuild("switch"), "onboarding")
     machine.wait_for_unit(ground.fleet.lab.unit)
+    # A calendar timer that sleeps through a freeze fires at every thaw. The next switch
+    # starts them again, counting from then (systemd.timer(5), Persistent=).
+    machine.succeed("systemctl", "stop", *_TIMERS)
     machine.lab.start_session(TALKER)
     for session in HEARTBEATS:
         machine.lab.start_heartbeat(session)

@@ -16,10 +16,12 @@
     extraGroups = [ "sudo" ];
   };
 
-  # Aggressive, and independent of the host that runs this machine.
+  # Aggressive, and independent of the host that runs this machine. It must not catch up
+  # on what it missed: a machine that is thawed finds itself days later.
   nix.gc = {
     automatic = true;
-    dates = [ "hourly" ];
+    dates = [ "Sun 04:40" ];
+    persistent = false;
     options = "-d";
   };
 

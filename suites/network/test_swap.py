@@ -92,6 +92,7 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
     )
 
 
+@pytest.mark.criterion("swap-rollback")
 @pytest.mark.stage("swapped")
 def test_reverse_swap_gives_the_address_back(
     machine_factory: Machines,

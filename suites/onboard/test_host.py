@@ -1,0 +1,101 @@
+"""`onboard-host-config` and `forgejo-mcp-reach`: what the plan says of hosts/dev."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Fleet
+
+pytestmark = pytest.mark.stage("onboarded")
+
+# The invariants of lab-v0's unit, in systemd's words (coding-lab, docs/reference/lab-v0).
+_LAB_UNIT = {
+    "KillMode": "process",
+    "Type": "simple",
+    "Restart": "on-failure",
+    "RestartUSec": "5s",
+    "Delegate": "no",
+}
+_TIMERS = ("nix-gc", "bento-upgrade")
+
+
+@pytest.mark.criterion("onboard-host-config")
+def test_lab_unit_invariants(dev: Machine, check: Recorder, fleet: Fleet) -> None:
+    """The settings that sessions depend on, as systemd has loaded them."""
+    lab = dev.lab.state()
+    for key, value in _LAB_UNIT.items():
+        check.check(
+            f"lab has {key}={value}",
+            lab.properties.get(key) == value,
+            f"{key}={lab.properties.get(key)}",
+        )
+    check.check(
+        "lab runs as its own user",
+        lab.properties.get("User") == fleet.lab.user,
+        f"User={lab.properties.get('User')}",
+    )
+    check.check(
+        "lab runs from the store",
+        lab.exec_start.startswith("/nix/store/"),
+        f"ExecStart={lab.exec_start}",
+    )
+    check.check("lab is healthy", lab.healthy, f"{lab.active_state}, {lab.status}")
+
+
+@pytest.mark.criterion("onboard-host-config")
+def test_timers_users_and_what_must_not_be_there(
+    dev: Machine, check: Recorder, fleet: Fleet
+) -> None:
+    """GC and bento come by timer, bento never reboots, and there is no borg."""
+    dev.succeed("systemctl", "start", "timers.target")
+    units = dev.succeed("systemctl", "list-units", "--all", "--plain", "--no-legend")
+    loaded = {line.split()[0] for line in units.splitlines() if line.strip()}
+    for name in _TIMERS:
+        check.check(f"{name}.timer is there", f"{name}.timer" in loaded, sorted(loaded))
+    check.check(
+        "no borg backup",
+        not [u for u in loaded if "borg" in u],
+        [u for u in loaded if "borg" in u],
+    )
+    bento = dev.shell(
+        'grep -h "" $(systemctl show -P ExecStart bento-upgrade.service'
+        ' | grep -o "/nix/store/[^ ;]*" | sort -u)'
+    ).stdout
+    check.check(
+        "bento deploys and has reboots off",
+        "nixos-rebuild switch" in bento and "systemctl reboot" not in bento,
+        bento[-500:],
+    )
+    user = dev.testinfra.user(fleet.lab.user)
+    check.check("lab's user exists", user.exists, fleet.lab.user)
+    version = dev.succeed("nixos-version").strip()
+    check.check("it is a NixOS of the plan's release", version[:5] == "25.11", version)
+    failed = dev.system.failed_units()
+    check.check("no unit failed", not failed, ", ".join(failed))
+
+
+@pytest.mark.criterion("forgejo-mcp-reach")
+def test_services_are_reached_from_dev(
+    dev: Machine, site: Site, check: Recorder, fleet: Fleet
+) -> None:
+    """From dev each service of the spec answers on its address and port."""
+    check.require("the spec names services", fleet.network.services)
+    for name, endpoint in fleet.network.services.items():
+        said = dev.execute(
+            *("bash", "-c"),
+            'exec 3<>"/dev/tcp/$0/$1" && printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3 && '
+            "timeout 10 cat <&3",
+            *(str(endpoint.ip), str(endpoint.port)),
+        )
+        check.check(
+            f"{name} answers",
+            " 200 " in said.stdout.partition("\n")[0],
+            f"{endpoint.ip}:{endpoint.port} said {said.output[:200]!r}",
+        )
+    assert site.services

@@ -1,0 +1,153 @@
+"""The ssh transport: its command line, and a real `sshd` where there is one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import process
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, MachineError
+from harness.guest import ssh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SSHD = Path("/usr/sbin/sshd")
+HOME = IPv4Address("127.0.0.1")
+
+real = pytest.mark.skipif(
+    not SSHD.exists() or os.getuid() != 0, reason="needs sshd and root's login"
+)
+
+
+def soon() -> Deadline:
+    """Give up long after a healthy test has ended."""
+    return Deadline.after(20, "ssh")
+
+
+def here(argv: object) -> list[str]:
+    """Enter nothing: the client runs on this computer."""
+    assert isinstance(argv, list)
+    return [str(word) for word in argv]
+
+
+def test_nothing_of_the_person_is_used(tmp_path: Path) -> None:
+    """No configuration, agent or known host of whoever runs the harness is read."""
+    argv = ssh.command(
+        HOME, 22, key=tmp_path / "k", known=tmp_path / "h", control=tmp_path / "c"
+    )
+    assert argv[:3] == ["ssh", "-F", "none"]
+    assert argv[-1] == "root@127.0.0.1"
+    for option in (
+        "-oStrictHostKeyChecking=yes",
+        "-oBatchMode=yes",
+        "-oIdentityAgent=none",
+        f"-oIdentityFile={tmp_path}/k",
+        f"-oUserKnownHostsFile={tmp_path}/h",
+    ):
+        assert option in argv
+
+
+def test_paths_survive_ssh_s_own_parser() -> None:
+    """A blank would end the value, and a percent sign would be expanded."""
+    path = Path("/tmp/a b%c")  # noqa: S108
+    argv = ssh.command(HOME, 22, key=path, known=path, control=path)
+    assert '-oIdentityFile="/tmp/a b%%c"' in argv
+
+
+def test_a_port_is_part_of_the_known_host() -> None:
+    """A host on another port is another host; the key's comment is dropped."""
+    assert ssh.known_host(HOME, 22, "ssh-ed25519 AAAA me@x") == (
+        "127.0.0.1 ssh-ed25519 AAAA\n"
+    )
+    assert ssh.known_host(HOME, 2222, "ssh-ed25519 AAAA").startswith("[127.0.0.1]:2222")
+
+
+def test_nobody_there_is_said_in_time(tmp_path: Path) -> None:
+    """A guest that does not listen runs into the deadline, with ssh's words."""
+    ssh.generate_key(tmp_path / "key", soon())
+    with socket.socket() as free:
+        free.bind((str(HOME), 0))
+        port = free.getsockname()[1]
+    with (
+        pytest.raises(DeadlineExpired, match="the guest"),
+        ssh.connect(
+            HOME,
+            directory=tmp_path,
+            key=tmp_path / "key",
+            host_key="ssh-ed25519 AAAA",
+            enter=here,
+            deadline=Deadline.after(0.5, "the guest"),
+            port=port,
+        ),
+    ):
+        pass
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[tuple[int, str]]:
+    """Run an sshd; yield its port and its public host key."""
+    host_key = ssh.generate_key(directory / "host", soon())
+    ssh.generate_key(directory / "key", soon())
+    with socket.socket() as free:
+        free.bind((str(HOME), 0))
+        port = free.getsockname()[1]
+    argv = [str(SSHD), "-D", "-e", "-f", "none", "-h", str(directory / "host")]
+    options = {
+        "Port": str(port),
+        "ListenAddress": str(HOME),
+        "AuthorizedKeysFile": str(directory / "key.pub"),
+        "StrictModes": "no",
+        "PermitRootLogin": "yes",
+        "PidFile": "none",
+    }
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with process.spawn([*argv, *(f"-o{k}={v}" for k, v in options.items())]):
+        yield port, host_key
+
+
+@real
+def test_commands_go_over_one_kept_connection(tmp_path: Path) -> None:
+    """Arguments, input, output and exit status arrive unharmed."""
+    with (
+        server(tmp_path) as (port, host_key),
+        ssh.connect(
+            HOME,
+            directory=tmp_path,
+            key=tmp_path / "key",
+            host_key=host_key,
+            enter=here,
+            deadline=soon(),
+            port=port,
+        ) as guest,
+    ):
+        argv = ["sh", "-c", 'cat; printf "%s|" "$@" $HOME; exit 255', "x", "a 'b", "$c"]
+        done = guest.execute(argv, deadline=soon(), stdin=b"in ")
+        assert (done.rc, done.stdout) == (255, "in a 'b|$c|/root|")
+
+
+@real
+def test_a_wrong_host_key_is_refused(tmp_path: Path) -> None:
+    """A guest with another key than the one that it was given is not talked to."""
+    with server(tmp_path) as (port, _):
+        other = ssh.generate_key(tmp_path / "other", soon())
+        with (
+            pytest.raises(MachineError, match="Host key verification failed"),
+            ssh.connect(
+                HOME,
+                directory=tmp_path,
+                key=tmp_path / "key",
+                host_key=other,
+                enter=here,
+                deadline=soon(),
+                port=port,
+            ),
+        ):
+            pass

@@ -49,6 +49,7 @@ class Live:
         self.console = Console(file=out, soft_wrap=True, highlight=False)
         self.follower = Follower(journals)
         self.running: dict[str, float] = {}
+        self.told: set[str] = set()
         self.began = time.time()
         self.spoke = time.monotonic()
 
@@ -83,6 +84,11 @@ class Live:
                     pass
             if isinstance(event, Finished) and not self.outcomes:
                 continue
+            # Every worker lists all tests, and stumbles over the same ones.
+            if isinstance(event, CollectFailed):
+                if event.text in self.told:
+                    continue
+                self.told.add(event.text)
             if line := render(event, self.began):
                 self._print(line)
 
@@ -112,7 +118,7 @@ def render(event: Event, began: float) -> str:
             line = f"{when}{who}  [{colour}]{outcome:8}[/{colour}]{took:7.1f} s"
             tail = f"  {escape(reason.splitlines()[0])}" if reason else ""
             return f"{line}  {escape(nodeid)}{tail}"
-        case CollectFailed(nodeid=nodeid, reason=reason):
-            return f"{when}{who}  [bold magenta]{escape(nodeid)}: {escape(reason)}[/]"
+        case CollectFailed(text=text):
+            return f"{when}  [bold magenta]{escape(text)}[/]"
         case _:
             return ""

@@ -60,14 +60,20 @@ class Tests:
         if report.failed:
             last = report.longreprtext.strip().splitlines()[-1:]
             reason = last[0].removeprefix("E").strip() if last else "failed"
-            self.uncollected.append(CollectFailed(nodeid=report.nodeid, reason=reason))
+            self.uncollected.append(CollectFailed(text=f"{report.nodeid}: {reason}"))
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
         """Take up the tests of suites; raises UsageError for misused markers."""
         ours = [item for item in items if of_a_suite(item, self.settings.suites)]
         if faults := misuse(ours):
-            raise pytest.UsageError("\n".join(faults))
+            if not is_worker(config):
+                raise pytest.UsageError("\n".join(faults))
+            # What a worker raises here is lost, so it is told by the journal.
+            self.uncollected += [CollectFailed(text=fault) for fault in faults]
+            ours = items[:] = []
         taken: set[str] = set()
         for item in ours:
             item.stash[NAME] = _name(item, taken)
@@ -190,9 +196,9 @@ def _skip_reason(report: pytest.TestReport) -> str:
 
 def _name(item: pytest.Item, taken: set[str]) -> str:
     file, _, rest = item.nodeid.partition("::")
-    file = file.removeprefix("suites/").removesuffix(".py").replace("/test_", "/")
-    rest = rest.replace("::", ".").removeprefix("test_")
-    name = slug(f"{file}.{rest}".replace("/", "."))
+    file = file.removeprefix("suites/").removesuffix(".py")
+    parts = [*file.split("/"), *rest.split("::")]
+    name = slug(".".join(part.removeprefix("test_") for part in parts))
     if name in taken:
         name = f"{name}-{sha256(item.nodeid.encode()).hexdigest()[:8]}"
     taken.add(name)

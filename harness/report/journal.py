@@ -38,11 +38,10 @@ class Collected(_Event):
 
 
 class CollectFailed(_Event):
-    """A file's tests could not be listed."""
+    """A file's tests could not be listed, or what its markers say makes no sense."""
 
     event: Literal["collect-failed"] = "collect-failed"
-    nodeid: str
-    reason: str
+    text: str
 
 
 class Started(_Event):

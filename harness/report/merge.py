@@ -56,7 +56,7 @@ class Ledger:
     """What the journals of all processes tell, folded."""
 
     stories: dict[str, TestStory] = field(default_factory=dict)
-    uncollected: dict[str, str] = field(default_factory=dict)
+    uncollected: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -76,8 +76,8 @@ class Ledger:
                 self.story(nodeid).machines.append(event)
             case Finished(nodeid=nodeid):
                 self.story(nodeid).finished = event
-            case CollectFailed(nodeid=nodeid, reason=reason):
-                self.uncollected.setdefault(nodeid, reason)
+            case CollectFailed(text=text) if text not in self.uncollected:
+                self.uncollected.append(text)
             case Fact(name=name, value=value):
                 self.facts.setdefault(name, value)
             case Timing(name=name, seconds=seconds):
@@ -108,7 +108,7 @@ def results(ledger: Ledger, run: Run, directory: Path) -> Results:
             "unrun": tuple(
                 j.nodeid for j in judged.values() if j.outcome is Outcome.UNRUN
             ),
-            "uncollected": tuple(f"{k}: {v}" for k, v in ledger.uncollected.items()),
+            "uncollected": tuple(ledger.uncollected),
         }
     )
     by_criterion: dict[str, list[str]] = defaultdict(list)

@@ -1,0 +1,134 @@
+"""Rules about the source that no linter has: size, sleep, processes, places."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 400
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """List the files of the project, new ones too, without what is ignored."""
+    listed = run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "-co", "--exclude-standard"],
+        deadline=Deadline.after(20, "git to list files"),
+    )
+    if listed.rc != 0:
+        pytest.skip("not a git checkout")
+    paths = (ROOT / name for name in listed.stdout.split("\0") if name)
+    return tuple(path for path in paths if path.is_file())
+
+
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
+    """Parse every Python file of the project."""
+    found = [path for path in tracked() if path.suffix == ".py"]
+    return tuple(
+        (str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in found
+    )
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Yield every node of every Python file."""
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            yield name, node
+
+
+def test_files_are_short() -> None:
+    """No Python file has more lines than a person reads at once."""
+    long = [
+        f"{path.relative_to(ROOT)}: {count}"
+        for path in tracked()
+        if path.suffix == ".py"
+        and (count := len(path.read_text().splitlines())) > LONGEST
+    ]
+    assert long == []
+
+
+def test_sleep_lives_in_one_file() -> None:
+    """Only `deadline.py` sleeps: everything else waits for something."""
+    sleeps = {
+        name
+        for name, node in nodes()
+        if (isinstance(node, ast.Attribute) and node.attr == "sleep")
+        or (isinstance(node, ast.alias) and node.name == "sleep")
+    }
+    assert sleeps == {"harness/deadline.py"}
+
+
+def test_subprocess_lives_in_one_file() -> None:
+    """Only `process.py` starts processes: it alone knows how to end them."""
+    importers = set()
+    for name, node in nodes():
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        if any(n.partition(".")[0] == "subprocess" for n in names):
+            importers.add(name)
+    assert importers == {"harness/process.py"}
+
+
+def test_no_shell() -> None:
+    """No command line is ever a string for a shell of the host."""
+    shells = [
+        name
+        for name, node in nodes()
+        if isinstance(node, ast.Call)
+        and (
+            any(keyword.arg == "shell" for keyword in node.keywords)
+            or ast.unparse(node.func) in {"os.system", "os.popen"}
+        )
+    ]
+    assert shells == []
+
+
+def test_no_place_of_this_computer() -> None:
+    """No file names a host that packages come from here, or where this checkout lies.
+
+    Where to download from is a setting of the computer, never of the project.
+    """
+    words = {*package_hosts(), str(ROOT)}
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in tracked()
+        for word in words
+        if word.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def package_hosts() -> set[str]:
+    """Name the hosts in this computer's settings of apt and pip."""
+    settings = [Path("/etc/apt/sources.list")]
+    settings += Path("/etc/apt/sources.list.d").glob("*.sources")
+    settings += Path("/etc/apt/sources.list.d").glob("*.list")
+    texts = [p.read_text(errors="replace") for p in settings if p.is_file()]
+    texts += [v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_"))]
+    parser = configparser.ConfigParser(interpolation=None)
+    homes = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
+    parser.read(Path(home).expanduser() for home in homes)
+    texts += [
+        v for section in parser.sections() for v in dict(parser[section]).values()
+    ]
+    found = {h for text in texts for h in re.findall(r"https?://([\w.-]+\.\w+)", text)}
+    return {host.rpartition("@")[2] for host in found}

@@ -1,0 +1,119 @@
+"""What a run's exit status says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.criteria import DECIDING, REGISTER, Verdict
+from harness.plugin.controller import exit_status
+from harness.report.model import CriterionResult, Results, Run, TestResult
+from tests.plugin.child import Child
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALL_PASS = {
+    "suites/test_five.py": f"""
+        import pytest
+
+
+        @pytest.mark.parametrize(
+            "n",
+            [
+                pytest.param(c, marks=pytest.mark.criterion(c))
+                for c in {DECIDING}
+            ],
+        )
+        def test_decides(n, check):
+            check.check("held", True)
+    """,
+    "tests/test_own.py": """
+        def test_own():
+            pass
+    """,
+}
+
+
+def results(*, full: bool, outcome: str = "passed", missing: str = "") -> Results:
+    """Make results in which all of the five passed, but for one that is `missing`."""
+    return Results(
+        run=Run(id="x", started="", duration_s=0, full=full),
+        criteria=tuple(
+            CriterionResult(
+                id=row.id,
+                verdict=(
+                    Verdict.PASS
+                    if row.decides and row.id != missing
+                    else Verdict.NOT_RUN
+                ),
+                reason="-",
+            )
+            for row in REGISTER
+        ),
+        tests=(TestResult.model_validate({"nodeid": "t", "outcome": outcome}),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "after"),
+    [
+        (results(full=True), 0, 0),
+        (results(full=True, missing="gc-no-estale"), 0, 1),
+        (results(full=False, missing="gc-no-estale"), 0, 0),
+        (results(full=False, outcome="broken"), 0, 1),
+        (results(full=False, outcome="failed"), 0, 1),
+        (results(full=False, outcome="skipped"), 0, 0),
+        (results(full=True), 2, 2),
+        (results(full=True), 5, 5),
+    ],
+)
+def test_exit_status(given: Results, before: int, after: int) -> None:
+    """A full run needs all five; a part of one only that its own tests did not fail."""
+    assert exit_status(given, before) == after
+
+
+def test_full_and_partial_runs(tmp_path: Path) -> None:
+    """All five passed is 0, four of five is 1, and four chosen by -k is 0 again."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    assert child.run("suites").rc == 0
+    assert child.results().run.full
+    assert child.run("suites", "-k", "not inodes").rc == 0
+    chosen = child.results()
+    assert not chosen.run.full
+    assert chosen.verdict("inodes-within-budget") is Verdict.NOT_RUN
+    one_less = f"DECIDING = {DECIDING[:-1]}"
+    text = (tmp_path / "suites/test_five.py").read_text()
+    (tmp_path / "suites/test_five.py").write_text(
+        one_less + text.replace(str(DECIDING), "DECIDING")
+    )
+    assert child.run("suites").rc == 1
+
+
+def test_own_tests_open_no_report(tmp_path: Path) -> None:
+    """The instrument's own tests leave nothing, by path or by default."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    for args in ((), ("tests",), ("tests", "-n", "1")):
+        assert child.run(*args).rc == 0
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_suite_that_cannot_be_listed(tmp_path: Path) -> None:
+    """A file that does not import is told, and is no success."""
+    files = {"suites/test_torn.py": "import nothing_of_this_name\n"}
+    child = Child.made_of(tmp_path, files)
+    ended = child.run("suites")
+    assert ended.rc != 0
+    told = child.results()
+    assert "nothing_of_this_name" in told.run.uncollected[0]
+    assert told.criteria[0].reason == "some tests could not be listed"
+
+
+def test_report_dir_is_an_option(tmp_path: Path) -> None:
+    """`--report-dir` moves the report, and collecting alone makes none."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    assert child.run("suites", "--collect-only").rc == 0
+    assert not (tmp_path / "reports").exists()
+    assert child.run("suites", "--report-dir", "elsewhere").rc == 0
+    assert (tmp_path / "elsewhere" / "latest" / "index.html").is_file()

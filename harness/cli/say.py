@@ -54,7 +54,7 @@ class Live:
 @contextmanager
 def live(first: str) -> Iterator[Live]:
     """Show progress for the length of the `with`; plain lines where no terminal is."""
-    with err.status(first) as status:
+    with err.status(first, refresh_per_second=4) as status:
         yield Live(status)
 
 

@@ -9,34 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.plugin.fixtures import (
-    accelerator,
-    budgets,
-    check,
-    dev,
-    fault,
-    fleet,
-    image,
-    machine_factory,
-    site,
-)
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS, SETTINGS, parse
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = [
-    "accelerator",
-    "budgets",
-    "check",
-    "dev",
-    "fault",
-    "fleet",
-    "image",
-    "machine_factory",
-    "site",
-]
+# A plugin of its own, so that fixtures may have helpers that no test sees.
+pytest_plugins = ["harness.plugin.fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,8 @@ from harness.plugin.live import Live, terminal
 from harness.plugin.run import WORKER_INPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+    from types import FrameType
 
     from xdist.workermanage import (  # type: ignore[import-untyped]
         WorkerController,
@@ -58,7 +60,7 @@ class Controller:
         if self.run.opened:
             self._mute()
         live = Live(self.run.journal.directory, self.out, outcomes=not self.wordy)
-        with live.follow():
+        with live.follow(), as_interrupt(signal.SIGTERM):
             return (yield)
 
     def _mute(self) -> None:
@@ -112,6 +114,20 @@ class Controller:
             self.results, self.run.directory, width=width, colour=colour
         )
         terminalreporter.write(text)
+
+
+@contextmanager
+def as_interrupt(number: signal.Signals) -> Iterator[None]:
+    """Take a signal for a Ctrl-C: CI ends a run so, and its report is wanted too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def exit_status(results: report.Results, exitstatus: int) -> int:

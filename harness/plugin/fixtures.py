@@ -21,6 +21,7 @@ from harness.plugin.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ipaddress import IPv4Address
     from pathlib import Path
 
     from harness.evidence import Recorder
@@ -127,8 +128,18 @@ def site(fleet: Fleet, _test_directory: Path) -> Iterator[Site]:
     from harness.site import open_site  # noqa: PLC0415 - see the module's docstring
 
     deadline = Deadline.after(_OPEN_SITE_S, "the site to open")
-    with open_site(fleet.network, _test_directory, deadline=deadline) as opened:
+    with open_site(
+        fleet.network, _test_directory, deadline=deadline, reserved=_reserved(fleet)
+    ) as opened:
         yield opened
+
+
+def _reserved(fleet: Fleet) -> set[IPv4Address]:
+    # Addresses that machines take sooner or later: the site's own keep off them.
+    taken = {vm.ip for vm in fleet.vms.values()}
+    if fleet.migration:
+        taken |= {fleet.migration.temporary, fleet.migration.final}
+    return taken
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InputError
+from harness.errors import GuestFailure, HarnessError, InputError
 from harness.evidence import scrub
 from harness.plugin.markers import subject_of
 from harness.plugin.options import SETTINGS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from harness.machine import Machine
     from harness.plugin.run import Current
     from harness.site import Site
+    from harness.stage import Ground
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class MachineFactory:
     ground: dict[str, Any]
 
     def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
-        """Give a machine at a stage (default: the test's own) from the spec's `vm`."""
-        from harness.stage import Ground, machine_at  # noqa: PLC0415 - rooms load when used
+        """Give a machine at a stage (default: the test's own) from the spec's `vm`.
+
+        Raises what building the stage raised, once and for all: a stage that could not
+        be built is not tried again for every test of the run.
+        """
+        from harness.stage import Ground, machine_at  # noqa: PLC0415 - load when used
 
         stage = stage or subject_of(self.item).stage
         if stage is None:
@@ -44,24 +50,50 @@ class MachineFactory:
                 f"{self.item.nodeid} asks for {vm} but not at which stage",
                 hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
             )
+        ground = Ground(**self.ground)
+        self._build(stage, vm, ground)
         directory = self.directory / vm
         directory.mkdir(mode=0o700)
-        began = time.monotonic()
         into = self.current.machine(vm, directory)
+        began = time.monotonic()
         machine = self.stack.enter_context(
             machine_at(
                 stage,
                 vm,
-                ground=Ground(**self.ground),
+                ground=ground,
                 site=self.site,
                 directory=directory,
                 progress=self.current.run,
             )
         )
-        self.current.run.step(f"{vm} at {stage} in {time.monotonic() - began:.1f} s")
+        self.current.run.timing("restore", round(time.monotonic() - began, 3))
         self.stack.callback(self._collect, machine, into)
         self.stack.callback(self._keep, machine)
         return machine
+
+    def _build(self, stage: str, vm: str, ground: Ground) -> None:
+        from harness.stage import ensure  # noqa: PLC0415 - load when used
+
+        # One file per run, shared by its workers: the first cause is the one told.
+        failed = self.current.run.journal.directory / f"{stage}-{vm}.failed"
+        if failed.exists():
+            _raise_again(json.loads(failed.read_text(encoding="utf-8")), stage, vm)
+        try:
+            frozen = ensure(stage, vm, ground, self.current.run)
+        except (HarnessError, GuestFailure) as error:
+            cause = {
+                "first": self.item.nodeid,
+                "subject": isinstance(error, GuestFailure),
+                "text": str(error),
+            }
+            failed.write_text(json.dumps(cause), encoding="utf-8")
+            raise
+        retries = json.loads((frozen / "stage.json").read_text())["retries"]
+        if retries:
+            self.current.recorder.note(
+                f"stage {stage} of {vm} was built after {retries} kernel panics of"
+                " the emulator's making"
+            )
 
     def _collect(self, machine: Machine, into: Path) -> None:
         # Evidence never speaks over the test: what could not be had becomes a note.
@@ -83,6 +115,18 @@ def hold(item: pytest.Item, text: str) -> None:
     """Wait at the terminal until the person there has seen enough."""
     item.config.pluginmanager.hook.pytest_timeout_cancel_timer(item=item)
     capture = item.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
+    capture.suspend(in_=True)
+    try:
         print(f"\n{text}\n`harness shell` and `harness console` reach it.")  # noqa: T201
         input("Press Enter to take it down. ")
+    finally:
+        capture.resume()
+
+
+def _raise_again(cause: dict[str, Any], stage: str, vm: str) -> None:
+    kind = GuestFailure if cause["subject"] else HarnessError
+    raise kind(
+        f"stage {stage} of {vm} could not be built",
+        seen=f"first in {cause['first']}",
+        evidence=cause["text"].splitlines(),
+    )

@@ -121,7 +121,6 @@ _NARROWING = {
     "--lf": "lf",
     "--stepwise": "stepwise",
     "--collect-only": "collectonly",
-    "--maxfail": "maxfail",
 }
 
 

@@ -61,6 +61,8 @@ def explain(error: BaseException) -> str:
         text = f"took longer than its budget of {float(timeout.group(1)):g} s"
     elif isinstance(error, (AssertionError, pytest.fail.Exception)):
         text = str(error) or type(error).__name__
+    elif isinstance(error, pytest.FixtureLookupError):
+        text = f"no fixture is named {error.argname}"
     else:
         text = f"{type(error).__name__}: {error}"
     notes = [note for note in getattr(error, "__notes__", ()) if note]

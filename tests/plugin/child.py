@@ -59,11 +59,14 @@ class Child:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
-    def run(self, *args: str) -> Completed:
+    def run(self, *args: str, stdin: bytes = b"") -> Completed:
         """Run pytest to its end."""
-        deadline = Deadline.after(_RUN_S, "a child pytest to end")
         return run(
-            self.argv(*args), deadline=deadline, env=self.env(), cwd=self.directory
+            self.argv(*args),
+            deadline=Deadline.after(_RUN_S, "a child pytest to end"),
+            stdin=stdin,
+            env=self.env(),
+            cwd=self.directory,
         )
 
     @property

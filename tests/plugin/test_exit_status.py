@@ -94,7 +94,7 @@ def test_full_and_partial_runs(tmp_path: Path) -> None:
 def test_own_tests_open_no_report(tmp_path: Path) -> None:
     """The instrument's own tests leave nothing, by path or by default."""
     child = Child.made_of(tmp_path, ALL_PASS)
-    for args in ((), ("tests",), ("tests", "-n", "1")):
+    for args in ((), ("tests", "-n", "1")):
         assert child.run(*args).rc == 0
     assert not (tmp_path / "reports").exists()
 

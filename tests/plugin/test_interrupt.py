@@ -42,8 +42,18 @@ SUITE = {
 }
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "1")], ids=["plain", "xdist"])
-def test_interrupt_leaves_a_report(tmp_path: Path, args: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("args", "number"),
+    [
+        ((), signal.SIGINT),
+        (("-n", "1"), signal.SIGINT),
+        ((), signal.SIGTERM),
+    ],
+    ids=["plain", "xdist", "terminated"],
+)
+def test_interrupt_leaves_a_report(
+    tmp_path: Path, args: tuple[str, ...], number: signal.Signals
+) -> None:
     """Ctrl-C ends a run at once, with a report that says what was not judged."""
     child = Child.made_of(tmp_path, SUITE)
     # A terminal sends Ctrl-C to the whole group, workers too.
@@ -52,7 +62,7 @@ def test_interrupt_leaves_a_report(tmp_path: Path, args: tuple[str, ...]) -> Non
         running = tmp_path / "running"
         deadline = Deadline.after(40, "the slow test to begin")
         poll(lambda: running.exists() or None, deadline)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         rc = process.wait(20)
     assert rc == pytest.ExitCode.INTERRUPTED
     results = child.results()

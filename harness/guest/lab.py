@@ -14,13 +14,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
-from harness.guest import heartbeat, proc
+from harness.guest import heartbeat, jobs, proc
 from harness.guest.script import Sections, ask, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.guest.heartbeat import Heartbeat
+    from harness.guest.jobs import Job
     from harness.guest.proc import Process
     from harness.guest.transport import Guest
 
@@ -218,19 +219,31 @@ class Lab:
 
     def start_heartbeat(self, session: str) -> int:
         """Start a session that writes a beat every 0.1 s; return its PID."""
-        _check_name(session)
-        log = f"{_LOGS}/{session}.heartbeat"
-        directory = ["install", "-d", "-m", "1777", _LOGS]
-        self._guest.execute(*directory, timeout=30.0).check()
-        self._guest.execute("rm", "-f", log, timeout=30.0)
+        log = self._fresh_log(session)
         words = shlex.join(["bash", "-c", load("heartbeat.bash"), "heartbeat", log])
         return self.start_session(session, f"exec {words}")
+
+    def start_witness(self, name: str = "witness") -> Job:
+        """Start a heartbeat outside lab, to tell a stopped session from a slow guest.
+
+        Read it like a session's: `heartbeats(name)`.
+        """
+        words = shlex.join(["exec", "bash", "-c", load("heartbeat.bash"), "heartbeat"])
+        return jobs.start(self._guest, name, f"{words} {self._fresh_log(name)}")
 
     def heartbeats(self, session: str) -> Heartbeat:
         """Read what a session's heartbeat has written so far."""
         _check_name(session)
         log = f"{_LOGS}/{session}.heartbeat"
         return heartbeat.parse(ask(self._guest, "heartbeats.sh", log))
+
+    def _fresh_log(self, name: str) -> str:
+        """Make room for a heartbeat's log in a directory that any user may write to."""
+        _check_name(name)
+        log = f"{_LOGS}/{name}.heartbeat"
+        script = 'install -d -m 1777 "$1" && rm -f "$2"'
+        self._guest.execute("/bin/sh", "-c", script, "log", _LOGS, log).check()
+        return log
 
     def _look(
         self, session: str, text: str, enter: str, awaited: str, tenths: int

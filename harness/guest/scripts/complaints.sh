@@ -3,5 +3,5 @@
 section mountinfo
 cat /proc/self/mountinfo
 section kernel
-dmesg | grep -iE 'stale|EXT4-fs (error|warning)|I/O error|overlayfs|Remounting filesystem read-only' || :
+dmesg | grep -iE 'stale (nfs )?(file )?handle|estale|error -116|EXT4-fs (\([^)]*\): )?(error|warning)|I/O error|overlayfs:|Remounting filesystem read-only' || :
 section end

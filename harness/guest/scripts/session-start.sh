@@ -6,7 +6,11 @@ bash=$(command -v bash) || die "no bash"
 socket=$tmpdir/tmux-$uid/default
 
 as_user() {
-    if [ "$(id -u)" != "$uid" ]; then set -- runuser -u "$user" -- "$@"; fi
+    while read -r key mine _; do
+        if [ "$key" = Uid: ] && [ "$mine" != "$uid" ]; then
+            set -- runuser -u "$user" -- "$@"
+        fi
+    done </proc/self/status
     "$@"
 }
 
@@ -20,9 +24,9 @@ fi
 set -- "$bash"
 if [ -n "$command" ]; then set -- "$bash" -c "$command"; fi
 cd "$home" 2>/dev/null || cd /
+section session
 as_user env -i HOME="$home" USER="$user" LOGNAME="$user" SHELL="$bash" PATH="$PATH" \
     LANG=C.UTF-8 TERM=screen-256color TMUX_TMPDIR="$tmpdir" \
-    tmux -u new-session -d -s "$session" -x 200 -y 50 -- "$@" || die "tmux refused"
-section session
-tmux -S "$socket" list-panes -t "=$session" -F '#{pid} #{pane_pid} #{pane_tty}'
+    tmux -u new-session -d -P -F '#{pid} #{pane_pid} #{pane_tty}' -s "$session" \
+    -x 200 -y 50 -- "$@" || die "tmux refused"
 section end

@@ -5,17 +5,15 @@
 account "$1"
 socket=$2/tmux-$uid/default
 target="=$3:"
-if [ -n "$4" ]; then
-    tmux -S "$socket" send-keys -t "$target" -l -- "$4" || die "no session $3"
-fi
-if [ "$5" = 1 ]; then
-    tmux -S "$socket" send-keys -t "$target" Enter || die "no session $3"
-fi
-tenths=$7
+text=$4 enter=$5 awaited=$6 tenths=$7
+set --
+if [ -n "$text" ]; then set -- send-keys -t "$target" -l -- "$text" ';'; fi
+if [ "$enter" = 1 ]; then set -- "$@" send-keys -t "$target" Enter ';'; fi
+if [ $# -gt 0 ]; then tmux -S "$socket" "$@" || die "no session at $target"; fi
 while :; do
-    screen=$(tmux -S "$socket" capture-pane -p -J -t "$target") || die "no session $3"
-    rest=${screen#*"$6"}
-    case $rest in *"$6"*) break ;; esac
+    screen=$(tmux -S "$socket" capture-pane -p -J -t "$target") || die "no session at $target"
+    rest=${screen#*"$awaited"}
+    case $rest in *"$awaited"*) break ;; esac
     tenths=$((tenths - 1))
     [ "$tenths" -gt 0 ] || break
     sleep 0.1

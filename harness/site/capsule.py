@@ -12,6 +12,7 @@ the network namespaces and every link and address in them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -25,11 +26,13 @@ from typing import IO, TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import HarnessError, HostError, ProcessFailed
-from harness.process import DEVNULL, Completed, Popen, run, spawn
+from harness.process import DEVNULL, Completed, Popen, alive, run, spawn
 from harness.site import layout as plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+log = logging.getLogger(__name__)
 
 INSIDE = Path(__file__).parent / "inside"
 _LOG = "capsule.log"
@@ -58,35 +61,46 @@ class Resident:
 
 @dataclass(frozen=True)
 class Capsule:
-    """The namespaces, by the PID of the process that holds them."""
+    """The namespaces, by descriptors of ours.
+
+    A PID may be someone else's by the time it is used, and then a command meant for
+    the capsule would run on this computer; a descriptor leads to nothing or the right
+    one. `doors` are those of the namespaces by kind, `root` that of the directory tree.
+    """
 
     directory: Path
     pid: int
     control: socket.socket
-    rootless: bool
+    doors: dict[str, int]
+    root: int
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
         """Prefix a command so that it runs inside, on the gateway or a named host.
 
         It starts in `/` and dies by SIGKILL when the nsenter in front of it dies;
-        paths in it must be absolute. Raises nothing: a host that does not exist is
-        nsenter's to complain about.
+        paths in it must be absolute. Good for as long as this process lives. Raises
+        nothing: a host that does not exist is nsenter's to complain about.
         """
-        there = f"--net=/proc/{self.pid}/root{plans.NETNS_DIRECTORY}/{host}"
+        ours = f"/proc/{os.getpid()}/fd"
+        joins = [f"--{kind}={ours}/{number}" for kind, number in self.doors.items()]
+        if host is not None:
+            joins.append(f"--net={ours}/{self.root}{plans.NETNS_DIRECTORY}/{host}")
         return [
             "nsenter",
-            f"--target={self.pid}",
-            *(["--user", "--preserve-credentials"] if self.rootless else []),
-            "--mount",
-            "--pid",
-            "--net" if host is None else there,
+            *joins,
+            *(["--preserve-credentials"] if self.rootless else []),
             "--",
             "setpriv",
             "--pdeathsig=KILL",
             "--",
             *_with_admin_path(argv),
         ]
+
+    @property
+    def rootless(self) -> bool:
+        """Whether it is a user namespace, too."""
+        return "user" in self.doors
 
     def run(
         self,
@@ -104,6 +118,17 @@ class Capsule:
         deadline = Deadline.after(_SCRIPT_BUDGET, awaited)
         self.run(["sh", "-euc", text], deadline=deadline).check()
 
+    def tidy(self, text: str, awaited: str) -> None:
+        """Run a shell script that takes something away, best it can.
+
+        Part of a cleanup, so it never raises: what it could not do is logged, and the
+        end of the capsule does it.
+        """
+        try:
+            self.script(text, awaited)
+        except HarnessError as error:
+            log.warning("%s: %s", awaited, error)
+
     def open_socket(
         self, kind: int, *, host: str | None = None, family: int, protocol: int = 0
     ) -> socket.socket:
@@ -115,7 +140,9 @@ class Capsule:
         request = json.dumps(
             {"host": host, "family": family, "type": kind, "protocol": protocol}
         )
-        with self._lock:
+        answer: bytes = b""
+        handles: list[int] = []
+        with self._lock, suppress(OSError):
             self.control.send(request.encode())
             answer, handles, _, _ = socket.recv_fds(self.control, _ANSWER_MAX, 1)
         if not handles:
@@ -155,10 +182,12 @@ class Capsule:
                 end(resident, grace=grace)
 
     def processes(self) -> list[int]:
-        """List the PIDs, as this computer counts, of everything in the capsule."""
-        ours = _namespace(self.pid, "pid")
+        """List the PIDs, as this computer counts, of what lives in the capsule."""
+        ours = Path(f"/proc/self/fd/{self.doors['pid']}").readlink().name
         pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
-        return sorted(pid for pid in pids if _namespace(pid, "pid") == ours)
+        return sorted(
+            pid for pid in pids if _namespace(pid, "pid") == ours and alive(pid)
+        )
 
 
 def end(resident: Resident, *, grace: float) -> None:
@@ -191,20 +220,26 @@ def open_capsule(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     rootless = os.geteuid() != 0
     with ExitStack() as stack:
-        log = stack.enter_context((directory / _LOG).open("wb"))
+        said = stack.enter_context((directory / _LOG).open("wb"))
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             holder = stack.enter_context(
                 spawn(
                     [*unshare(rootless=rootless), *first],
                     stdin=theirs.fileno(),
-                    stdout=log,
-                    stderr=log,
+                    stdout=said,
+                    stderr=said,
                 )
             )
         stack.callback(_close, ours, holder)
         pid = _await_init(ours, directory / _LOG, deadline)
-        yield Capsule(directory, pid, ours, rootless)
+        kinds = ["mnt", "net", "pid", *(["user"] if rootless else [])]
+        doors = {
+            {"mnt": "mount"}.get(kind, kind): _open(stack, f"/proc/{pid}/ns/{kind}")
+            for kind in kinds
+        }
+        root = _open(stack, f"/proc/{pid}/root", os.O_PATH)
+        yield Capsule(directory, pid, ours, doors, root)
 
 
 def unshare(*, rootless: bool) -> list[str]:
@@ -221,6 +256,12 @@ def unshare(*, rootless: bool) -> list[str]:
         "--net",
         "--",
     ]
+
+
+def _open(stack: ExitStack, path: str, flags: int = os.O_RDONLY) -> int:
+    number = os.open(path, flags | os.O_CLOEXEC)
+    stack.callback(os.close, number)
+    return number
 
 
 def _await_init(ours: socket.socket, log: Path, deadline: Deadline) -> int:

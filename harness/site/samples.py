@@ -72,10 +72,22 @@ class Outage:
         return self.end - self.start
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read a watcher's file, leaving out a last line still being written."""
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+class Tail:
+    """A watcher's file, read on from where the last reading ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._records: list[dict[str, Any]] = []
+        self._read = 0
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every record so far, but not a last line still being written."""
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        self._records += [json.loads(line) for line in whole.splitlines()]
+        return self._records
 
 
 def to_sample(record: dict[str, Any]) -> Sample:

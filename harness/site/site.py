@@ -76,7 +76,7 @@ class Site:
         try:
             yield name
         finally:
-            self.capsule.script(plans.tap_down_script(name), f"{name} to go")
+            self.capsule.tidy(plans.tap_down_script(name), f"{name} to go")
 
     @contextmanager
     def lan_host(
@@ -96,7 +96,7 @@ class Site:
             self.capsule.script(plans.station_script(station, prefix), f"host {name}")
             yield _lan_host(station, self.capsule, self.eye)
         finally:
-            self.capsule.script(removal, f"host {name} to go")
+            self.capsule.tidy(removal, f"host {name} to go")
 
     @contextmanager
     def serve(self, host: LanHost, port: int) -> Iterator[None]:

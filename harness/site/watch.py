@@ -44,12 +44,16 @@ class Watcher:
     title: str
     path: Path
     resident: Resident
-    stopped_at: float | None = field(default=None)
+    stopped_at: float | None = None
+    _tail: sampling.Tail = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tail = sampling.Tail(self.path)
 
     @property
     def records(self) -> list[dict[str, Any]]:
         """What it has written so far, its own beats included."""
-        return sampling.read_records(self.path)
+        return self._tail.records()
 
     @property
     def longest_gap(self) -> float:

@@ -1,10 +1,11 @@
 """Open a site with everything on it, tell its PIDs, and wait to be killed.
 
-hold.py DIRECTORY [once|again]     `again` opens and closes sites until killed
+hold.py DIRECTORY {once|again}
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import HostError
 from harness.site import Site, open_site
 from harness.site.site import TUN
 from harness.spec import Endpoint, Network
@@ -36,29 +36,54 @@ def furnish(site: Site, stack: ExitStack) -> None:
         stack.enter_context(site.tap("dev"))
 
 
+def hold(directory: Path) -> None:
+    """Hold one site until killed."""
+    with ExitStack() as stack:
+        deadline = Deadline.after(20, "a site")
+        site = stack.enter_context(open_site(NETWORK, directory, deadline=deadline))
+        furnish(site, stack)
+        tell(
+            {
+                "inside": site.capsule.processes(),
+                "init": site.capsule.pid,
+                "rootless": site.capsule.rootless,
+                "status": site.client.http(IPv4Address("10.42.97.5"), 8090).status,
+                "rcode": site.dns.query("dev.example.org").rcode,
+                "taps": site.taps(),
+            }
+        )
+        signal.pause()
+
+
+def hold_again(directory: Path) -> None:
+    """Open and close sites in a child until it is killed; a line asks for another."""
+    for number in itertools.count():
+        child = os.fork()
+        if child == 0:
+            while True:
+                deadline = Deadline.after(20, "a site")
+                with (
+                    ExitStack() as stack,
+                    open_site(
+                        NETWORK, directory / str(number), deadline=deadline
+                    ) as it,
+                ):
+                    furnish(it, stack)
+        tell(child)
+        os.waitpid(child, 0)
+        sys.stdin.readline()
+
+
+def tell(what: object) -> None:
+    """Say something to the test."""
+    print(json.dumps(what), flush=True)  # noqa: T201
+
+
 def main() -> None:
-    """Hold a site until killed."""
+    """Do as the second argument says in the directory that is the first."""
     directory, how = Path(sys.argv[1]), sys.argv[2]
-    print("ready", flush=True)  # noqa: T201 - the test reads it
-    while True:
-        with ExitStack() as stack:
-            deadline = Deadline.after(20, "a site")
-            site = stack.enter_context(open_site(NETWORK, directory, deadline=deadline))
-            furnish(site, stack)
-            if how == "once":
-                told = {
-                    "inside": site.capsule.processes(),
-                    "init": site.capsule.pid,
-                    "rootless": site.capsule.rootless,
-                    "status": site.client.http(IPv4Address("10.42.97.5"), 8090).status,
-                    "rcode": site.dns.query("dev.example.org").rcode,
-                    "taps": site.taps(),
-                }
-                print(json.dumps(told), flush=True)  # noqa: T201
-                signal.pause()
+    {"once": hold, "again": hold_again}[how](directory)
 
-
-__all__ = ["HostError", "main"]
 
 if __name__ == "__main__":
     main()

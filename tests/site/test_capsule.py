@@ -11,15 +11,16 @@ import sysconfig
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, ProcessFailed
-from harness.process import PIPE, Popen, alive, run, spawn
+from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
+from harness.process import PIPE, Popen, alive, kill, run, spawn
 from harness.site import layout, open_site
 from harness.site.capsule import unshare
 
@@ -48,20 +49,43 @@ class Holder:
     process: Popen[bytes]
     mark: str
 
-    def line(self) -> str:
+    def told(self) -> Any:
         """Read what it says next."""
         said: IO[bytes] | None = self.process.stdout
-        return said.readline().decode() if said is not None else ""
+        assert said is not None
+        return json.loads(said.readline())
+
+    def again(self) -> None:
+        """Ask for another child."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
 
     def offspring(self) -> list[int]:
         """Find every process that descends from it, orphans included."""
         found = []
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
+            if entry.name.isdigit() and int(entry.name) not in self.known:
                 with suppress(OSError):
                     if self.mark.encode() in (entry / "environ").read_bytes():
                         found.append(int(entry.name))
         return found
+
+    @property
+    def known(self) -> set[int]:
+        """Those that may stay: the test, and a holder that sends children ahead."""
+        alive_still = {self.process.pid} if self.process.poll() is None else set()
+        return {os.getpid()} | alive_still
+
+    def left(self) -> str:
+        """Describe what is left of it, for the one who wonders why."""
+        words = []
+        for pid in self.offspring():
+            with suppress(OSError):
+                argv = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                state = Path(f"/proc/{pid}/wchan").read_text()
+                words.append(f"{pid} {state} {argv.decode()[:150]}")
+        return "\n".join(words)
 
     def gone(self) -> bool | None:
         """Whether nothing of it is left."""
@@ -74,7 +98,7 @@ def holder(directory: Path, how: str, *prefix: str) -> Iterator[Holder]:
     mark = f"capsule-{uuid.uuid4()}"
     environment = {**os.environ, "MARK": mark, "PYTHONPATH": str(REPOSITORY)}
     argv = [*(prefix or [sys.executable]), str(HOLD), str(directory), how]
-    with spawn(argv, stdout=PIPE, env=environment, grace=1) as process:
+    with spawn(argv, stdin=PIPE, stdout=PIPE, env=environment, grace=1) as process:
         yield Holder(process, mark)
 
 
@@ -83,13 +107,12 @@ def test_nothing_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> Non
     """Name server, watchers, a process deaf to signals, links: gone in two seconds."""
     links = os.listdir("/sys/class/net")  # noqa: PTH208
     with holder(tmp_path, "once") as held:
-        assert held.line() == "ready\n"
-        told = json.loads(held.line())
+        told = held.told()
         assert len(told["inside"]) >= 6
         namespaces = {kind: namespace(told["init"], kind) for kind in ("net", "mnt")}
         held.process.send_signal(sign)
         awaited = Deadline.after(GONE_WITHIN, "the capsule to be gone")
-        poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+        poll(held.gone, awaited, seen=held.left)
         assert not any(alive(pid) for pid in told["inside"])
         for kind, name in namespaces.items():
             assert name not in every_namespace(kind)
@@ -99,16 +122,16 @@ def test_nothing_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> Non
 def test_no_moment_of_death_leaves_anything(tmp_path: Path) -> None:
     """Killed at ten moments, half-made sites included."""
     moments = random.Random(159)  # noqa: S311 - to be the same in every run
-    for number in range(10):
-        with holder(tmp_path / str(number), "again") as held:
-            assert held.line() == "ready\n"
-            moment = Deadline.after(moments.uniform(0, 0.6), "the moment")
+    with holder(tmp_path, "again") as held:
+        for _ in range(10):
+            child = held.told()
+            moment = Deadline.after(moments.uniform(0, 0.4), "the moment")
             with suppress(DeadlineExpired):
                 poll(lambda: None, moment)
-            held.process.kill()
-            held.process.wait()
+            kill(child)
             awaited = Deadline.after(GONE_WITHIN, "everything to be gone")
-            poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+            poll(held.gone, awaited, seen=held.left)
+            held.again()
 
 
 def test_the_end_of_the_with_is_the_end(network: Network, tmp_path: Path) -> None:
@@ -159,6 +182,26 @@ def test_a_killed_nsenter_takes_its_command_with_it(
         poll(gone, Deadline.after(2, "the command to be gone"))
 
 
+def test_a_capsule_lost_on_the_way_is_said_once(
+    network: Network, tmp_path: Path
+) -> None:
+    """Its end under us: asking is an error of ours, leaving is not another one."""
+
+    def body() -> None:
+        with (
+            open_site(network, tmp_path, deadline=soon()) as site,
+            site.lan_host("dev", IPv4Address("10.42.97.15")),
+        ):
+            kill(site.capsule.pid)
+            for pid in site.capsule.processes():
+                poll(lambda pid=pid: not alive(pid) or None, soon(), interval=0.01)  # type: ignore[misc]
+            assert site.execute(["true"], deadline=soon()).rc != 0
+            site.client.http(site.gateway.ip, 80)
+
+    with pytest.raises(HarnessError, match="the capsule has ended"):
+        body()
+
+
 def test_a_command_inside_keeps_status_and_output(
     network: Network, tmp_path: Path
 ) -> None:
@@ -187,14 +230,9 @@ def test_refused_namespaces_are_this_computers_lack(tmp_path: Path) -> None:
     """Where the kernel allows no more of them, the error says so and how to mend it."""
     forbid = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
     nested = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
-    program = (
-        "import sys, tests.site.hold as hold; sys.argv[1:] = [sys.argv[1], 'once']\n"
-        "try: hold.main()\n"
-        "except hold.HostError as error: print(type(error).__name__, error)\n"
-    )
-    argv = [*nested, sys.executable, "-c", program, str(tmp_path)]
+    argv = [*nested, sys.executable, str(HOLD), str(tmp_path), "once"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    told = run(argv, deadline=soon(), env=environment).check().stdout
+    told = run(argv, deadline=soon(), env=environment).stderr
     assert "HostError" in told
     assert "does not allow the namespaces" in told
     assert "user.max_user_namespaces" in told
@@ -219,13 +257,12 @@ def test_an_ordinary_user_has_a_whole_site(
     with TemporaryDirectory() as name:
         os.chown(name, NOBODY, NOBODY)
         with holder(Path(name) / "s", "once", *ordinary_user) as held:
-            assert held.line() == "ready\n"
-            told = json.loads(held.line())
+            told = held.told()
             assert told["rootless"]
             assert (told["status"], told["rcode"]) == (200, "NOERROR")
             held.process.kill()
             awaited = Deadline.after(GONE_WITHIN, "everything to be gone")
-            poll(held.gone, awaited, seen=lambda: str(held.offspring()))
+            poll(held.gone, awaited, seen=held.left)
             assert not any(alive(pid) for pid in told["inside"])
 
 

@@ -33,6 +33,9 @@ FIRST_PORT, PORTS = 10000, 20000
 """Below the kernel's own range, so that no connection of the client is in the way."""
 
 ARP_MACS = 64
+LAST_WINDOW = 0.25
+"""Seconds to gather ARP's answers once the watch was told to end."""
+
 FRAME_MAX = 256
 ETHERNET_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 
@@ -56,6 +59,7 @@ class Probe(Protocol):
     """One kind of question."""
 
     wire: socket.socket
+    last_window: float
 
     def ask(self, beat: int, now: float) -> None:
         """Send the question of a beat."""
@@ -106,6 +110,8 @@ class Questions:
 class Ping:
     """ICMP echo."""
 
+    last_window = float("inf")
+
     def __init__(self, address: str, journal: Journal) -> None:
         self.address = address
         self.questions = Questions("ping", journal)
@@ -140,6 +146,8 @@ class Ping:
 
 class HalfConnect:
     """The first two of TCP's three steps."""
+
+    last_window = float("inf")
 
     def __init__(self, address: str, source: str, port: int, journal: Journal) -> None:
         self.address = address
@@ -185,6 +193,8 @@ class HalfConnect:
 
 class WhoHas:
     """ARP: everyone who answers, gathered until the question expires."""
+
+    last_window = LAST_WINDOW
 
     def __init__(self, address: str, source: str, mac: str, journal: Journal) -> None:
         self.address = socket.inet_aton(address)
@@ -262,7 +272,8 @@ class Watch:
                 # Beats that were slept through stay away: the gap is to be seen.
                 beat = int((now - start) / self.period) + 1
             for probe in self.probes.values():
-                probe.expire(now - self.timeout)
+                last = self.timeout if stop is None else probe.last_window
+                probe.expire(now - min(self.timeout, last))
             sys.stdout.flush()
             wait = start + beat * self.period - time.monotonic()
             if self.listen(max(0.0, wait if stop is None else 0.01)):

@@ -1,0 +1,1 @@
+"""Tests of the spec: examples as people write them, and any text at all."""

@@ -54,6 +54,13 @@ UserName = Annotated[
         "a user name of 1 to 32 characters a-z, 0-9, _ and -, a letter or _ first",
     ),
 ]
+Change = Annotated[
+    str,
+    Matching(
+        r"^[\s\S]*\{step\}[\s\S]*$",
+        "Nix settings with {step} in them, so that no two switches are the same",
+    ),
+]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
@@ -146,7 +153,7 @@ class Lab(Model):
     """the user that sessions run as"""
     port: Whole = Field(8080, ge=1, le=65535)
     """the TCP port of its web page, a whole number from 1 to 65535"""
-    change: str = 'systemd.services.lab.environment.ACCEPTANCE_STEP = "{step}";'
+    change: Change = 'systemd.services.lab.environment.ACCEPTANCE_STEP = "{step}";'
     """Nix settings that make lab run something else; {step} is a number"""
 
     @property

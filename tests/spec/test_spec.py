@@ -185,6 +185,15 @@ def test_a_migration_moves_a_vm_between_free_addresses(
     assert allowed in fault.allowed
 
 
+def test_lab_changes_with_every_step() -> None:
+    """A change without {step} would make the second switch change nothing."""
+    fault = only_fault(DEV + '[lab]\nchange = "x = 1;"\n')
+    assert "{step}" in fault.allowed
+    lab = spec.parse_toml(DEV + '[lab]\nchange = "x = {step};"\n').lab
+    assert "x = 7;" in lab.changed(7)
+    assert lab.name == "lab"
+
+
 def test_a_name_in_a_fault_cannot_break_its_line() -> None:
     """Known names are quoted in faults, and may hold anything at that point."""
     found = faults('[vms."\\r0"]\n' + MOVE)

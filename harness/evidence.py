@@ -220,7 +220,7 @@ def scrub(directory: Path) -> None:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
-            clean = _SETTING.sub(rb"\1\2[redacted]", redact(content))
+            clean = _SETTING.sub(_without_value, redact(content))
             if clean != content:
                 path.write_bytes(clean)
 
@@ -231,10 +231,13 @@ _KEY = re.compile(
     re.DOTALL,
 )
 _AGE = re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]+")
+# The value's quotes, escaped ones too, stay: a JSON file must remain one.
 _SETTING = re.compile(
     rb"""(?ix) (?: ^ | (?<=[\s"'{,]) )
-    ( (?: plain_text_ | hashed_ )? passw(?:or)?d | passphrase ) (["']?\s*[:=][ \t]*)
-    (?: "[^"\n]+" | '[^'\n]+' | [^\s"',}]+ )""",
+    ( (?: (?: plain_text_ | hashed_ )? passw(?:or)?d | passphrase )
+      \\? ["']? \s* [:=] [ \t]* )
+    (?! \\? ["']? \[redacted )
+    (?: ( \\? ["'] ) [^"'\n\\]+ | [^\s"',}\\]+ )""",
     re.MULTILINE,
 )
 _CHPASSWD = re.compile(rb"^\s*(chpasswd)\s*:", re.MULTILINE)  # cloud-init's list
@@ -245,6 +248,10 @@ def redact(content: bytes) -> bytes:
     return _AGE.sub(
         b"[redacted: age key]", _KEY.sub(b"[redacted: private key]", content)
     )
+
+
+def _without_value(found: re.Match[bytes]) -> bytes:
+    return found.group(1) + (found.group(2) or b"") + b"[redacted]"
 
 
 def redact_text(text: str) -> str:
@@ -258,7 +265,8 @@ def secret_setting(content: bytes) -> str:
     if found is None:
         return ""
     line = content.count(b"\n", 0, found.start()) + 1
-    return f"{found.group(1).decode()} in line {line}"
+    name = re.split(rb"\W", found.group(1))[0].decode()
+    return f"{name} in line {line}"
 
 
 def _kind_of(name: str) -> SeriesKind:

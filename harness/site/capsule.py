@@ -215,8 +215,7 @@ def open_capsule(
     not allow the namespaces, ProcessFailed when the LAN could not be made.
     """
     script = plans.capsule_script(layout, directory)
-    init = [sys.executable, "-I", "-S", str(INSIDE / "init.py")]
-    first = ["sh", "-c", f'{script}\nexec "$@"', "capsule", *init]
+    init = [sys.executable, "-I", "-S", str(INSIDE / "init.py"), script]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     rootless = os.geteuid() != 0
     with ExitStack() as stack:
@@ -225,7 +224,7 @@ def open_capsule(
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             holder = stack.enter_context(
                 spawn(
-                    [*unshare(rootless=rootless), *first],
+                    [*unshare(rootless=rootless), *init],
                     stdin=theirs.fileno(),
                     stdout=said,
                     stderr=said,

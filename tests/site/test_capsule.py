@@ -96,7 +96,7 @@ class Holder:
 def holder(directory: Path, how: str, *prefix: str) -> Iterator[Holder]:
     """Start a process that holds a site."""
     mark = f"capsule-{uuid.uuid4()}"
-    environment = {**os.environ, "MARK": mark, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "MARK": mark, "PYTHONPATH": search_path()}
     argv = [*(prefix or [sys.executable]), str(HOLD), str(directory), how]
     with spawn(argv, stdin=PIPE, stdout=PIPE, env=environment, grace=1) as process:
         yield Holder(process, mark)
@@ -231,7 +231,7 @@ def test_refused_namespaces_are_this_computers_lack(tmp_path: Path) -> None:
     forbid = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
     nested = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
     argv = [*nested, sys.executable, str(HOLD), str(tmp_path), "once"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": search_path()}
     told = run(argv, deadline=soon(), env=environment).stderr
     assert "HostError" in told
     assert "does not allow the namespaces" in told
@@ -285,8 +285,11 @@ def ordinary_user() -> list[str]:
 
 
 def search_path() -> str:
-    """Build the PYTHONPATH of an interpreter outside our virtual environment."""
-    return f"{REPOSITORY}:{sysconfig.get_path('purelib')}"
+    """Build the PYTHONPATH of an interpreter that may lie outside our environment."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(
+        filter(None, [str(REPOSITORY), sysconfig.get_path("purelib"), *given])
+    )
 
 
 def namespace(pid: int, kind: str) -> str:

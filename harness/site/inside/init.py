@@ -1,5 +1,7 @@
 """The capsule's first process: holds its namespaces, reaps, hands out sockets.
 
+    init.py SCRIPT             SCRIPT is for sh and makes what is in the capsule
+
 Standard input is one end of a SOCK_SEQPACKET pair. When the other end closes, because
 its owner closed it or died of whatever cause, this process ends, and the kernel ends
 everything else in the PID namespace with it.
@@ -12,8 +14,10 @@ is `{}` with the descriptor of a socket that lives in that host's network namesp
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
+import sys
 from contextlib import suppress
 
 CLONE_NEWNET = 0x40000000
@@ -29,11 +33,29 @@ def main() -> None:
     # decided by the other end of the socket alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not furnish(control, sys.argv[1]):
+        sys.exit(1)
     signal.signal(signal.SIGCHLD, reap)
+    reap()
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     control.send(b"ready")
     while request := control.recv(REQUEST_MAX):
         answer(control, home, json.loads(request))
+
+
+def furnish(control: socket.socket, script: str) -> bool:
+    """Run the script; say whether it did its work before the other end was gone."""
+    no_input = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    argv = ["sh", "-c", script]
+    child = os.posix_spawnp("sh", argv, os.environ, file_actions=[no_input])
+    ended = os.pidfd_open(child)
+    waiting = select.poll()
+    waiting.register(control, select.POLLIN)
+    waiting.register(ended, select.POLLIN)
+    if any(number != ended for number, _ in waiting.poll()):
+        return False
+    os.close(ended)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def answer(control: socket.socket, home: int, request: dict[str, object]) -> None:

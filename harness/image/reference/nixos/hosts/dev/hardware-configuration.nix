@@ -2,7 +2,7 @@
 { ... }:
 {
   boot.initrd.availableKernelModules = [ "virtio_pci" "virtio_blk" ];
-  boot.kernelParams = [ "console=ttyS0,115200n8" "panic=-1" ];
+  boot.kernelParams = [ "console=ttyS0,115200n8" "panic=-1" "systemd.show_status=auto" ];
   boot.loader.timeout = 0;
   boot.loader.grub.device = "/dev/vda";
   boot.loader.grub.extraConfig = ''
@@ -11,5 +11,5 @@
     terminal_output serial
   '';
   fileSystems."/" = { device = "/dev/disk/by-label/root"; fsType = "ext4"; };
-  fileSystems."/boot" = { device = "/dev/disk/by-label/boot"; fsType = "ext4"; };
+  fileSystems."/boot" = { noCheck = true; device = "/dev/disk/by-label/boot"; fsType = "ext4"; };
 }

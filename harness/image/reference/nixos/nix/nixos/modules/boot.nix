@@ -14,6 +14,7 @@ in
     boot.kernelPackages = mkOption { type = types.raw; default = pkgs.linuxPackages; };
     boot.kernelParams = strings;
     boot.kernelModules = strings;
+    boot.blacklistedKernelModules = strings;
     boot.kernel.sysctl = mkOption { type = types.attrsOf types.scalar; default = { }; };
     boot.consoleLogLevel = mkOption { type = types.int; default = 4; };
     boot.tmp.cleanOnBoot = mkOption { type = types.bool; default = false; };
@@ -36,6 +37,7 @@ in
         device = mkOption { type = types.str; };
         fsType = mkOption { type = types.str; default = "ext4"; };
         options = mkOption { type = types.listOf types.str; default = [ "defaults" ]; };
+        noCheck = mkOption { type = types.bool; default = false; };
         neededForBoot = mkOption { type = types.bool; default = name == "/" || name == "/nix"; };
       }));
     };
@@ -65,10 +67,11 @@ in
     environment.etc."fstab".text =
       "# This is a generated file.  Do not edit!\n"
       + lib.concatMapStrings
-        (f: "${f.device} ${f.mountPoint} ${f.fsType} ${lib.concatStringsSep "," f.options} 0 ${if f.mountPoint == "/" then "1" else "2"}\n")
+        (f: "${f.device} ${f.mountPoint} ${f.fsType} ${lib.concatStringsSep "," f.options} 0 ${if f.noCheck || f.mountPoint == "/" then "0" else "2"}\n")
         (lib.attrValues config.fileSystems);
-    environment.etc."modules-load.d/nixos.conf".text =
-      lib.concatMapStrings (m: "${m}\n") cfg.kernelModules;
+    environment.etc."modules-load.d/nixos.conf" = lib.mkIf (cfg.kernelModules != [ ]) {
+      text = lib.concatMapStrings (m: "${m}\n") cfg.kernelModules;
+    };
     environment.etc."sysctl.d/60-nixos.conf".text = lib.concatStringsSep ""
       (lib.mapAttrsToList (k: v: "${k} = ${toString v}\n") cfg.kernel.sysctl);
     systemd.services.systemd-sysctl.restartTriggers =

@@ -121,6 +121,7 @@ in
   options.systemd = {
     package = mkOption { type = types.package; default = pkgs.systemd; };
     upstreamUnits = names;
+    maskedUnits = names;
     services = mkOption { type = types.attrsOf (types.submodule serviceOptions); default = { }; };
     timers = mkOption { type = types.attrsOf (types.submodule (common // { timerConfig = section; })); default = { }; };
     sockets = mkOption { type = types.attrsOf (types.submodule (common // { socketConfig = section; })); default = { }; };
@@ -155,7 +156,8 @@ in
       # Services that modules below override.
       "systemd-networkd.service" "systemd-networkd.socket"
       "systemd-networkd-wait-online.service" "systemd-sysctl.service"
-      "systemd-journald.service" "systemd-logind.service" "serial-getty@.service"
+      "systemd-journald.service" "systemd-logind.service"
+      "serial-getty@.service"
     ];
     systemd.targets.sysinit-reactivation.description = "Reactivate sysinit units";
 
@@ -178,6 +180,15 @@ in
     };
 
     system.build.units =
+      lib.genAttrs cfg.maskedUnits (_: {
+        enable = false;
+        text = "";
+        overrides = false;
+        aliases = [ ];
+        wants = [ ];
+        requires = [ ];
+        upholds = [ ];
+      }) //
       lib.mapAttrs' (name: u: lib.nameValuePair "${name}.service" (unit "${name}.service" u (serviceText name u))) cfg.services
       // kind "timer" "Timer" "timerConfig" cfg.timers
       // kind "socket" "Socket" "socketConfig" cfg.sockets

@@ -35,6 +35,7 @@ PATIENCE = {"kvm": 1.0, "tcg": 4.0}
 # CPU models to try under KVM, best first: `host` is fastest, but QEMU aborts on it
 # where the hypervisor below refuses one of the host CPU's MSRs.
 _KVM_CPUS = ("host", "kvm64")
+_KVM = Path("/dev/kvm")
 _PROBE_S = 5.0
 _FIRST_LINE = re.compile(r"Linux version \S+")
 _KVM_STUCK = re.compile(r"KVM internal error.*|failed to set MSR.*|.*Assertion .*")
@@ -109,14 +110,11 @@ def known_accelerator() -> Accelerator | None:
     """Return what an earlier probe found, if the host has not booted since."""
     try:
         kept = json.loads(_answer_file().read_text())
-    except (OSError, ValueError):
-        return None
-    if kept.pop("key", None) != _host_key():
-        return None
-    try:
+        if kept.pop("key") != _host_key():
+            return None
         return Accelerator(**kept)
-    except TypeError:  # written by another version of the harness
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # none yet, damaged, or of another version of the harness
 
 
 def _remember(accelerator: Accelerator) -> None:
@@ -137,7 +135,7 @@ def _answer_file() -> Path:
 def _host_key() -> str:
     """Name this boot of this host, with this QEMU and this access to KVM."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot_id} {qemu_version()} {os.access('/dev/kvm', os.R_OK | os.W_OK)}"
+    return f"{boot_id} {qemu_version()} {os.access(_KVM, os.R_OK | os.W_OK)}"
 
 
 def _tcg(reason: str) -> Accelerator:
@@ -145,10 +143,9 @@ def _tcg(reason: str) -> Accelerator:
 
 
 def _probe(kernel: Path | None, deadline: Deadline) -> Accelerator:
-    device = Path("/dev/kvm")
-    if not device.exists():
+    if not _KVM.exists():
         return _tcg("there is no /dev/kvm")
-    if not os.access(device, os.R_OK | os.W_OK):
+    if not os.access(_KVM, os.R_OK | os.W_OK):
         return _tcg("no permission to use /dev/kvm")
     if kernel is None:
         return _tcg("no kernel at hand to try KVM with")

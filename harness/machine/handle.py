@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
+from harness.errors import (
+    DeadlineExpired,
+    GuestFailure,
+    HarnessError,
+    MachineDied,
+    MachineError,
+)
 from harness.guest.agent import AgentTransport
 from harness.guest.transport import CommandResult, TransportLost, abbreviate
 from harness.host import qemu_version
@@ -283,7 +289,8 @@ class Machine(Views):
         def press() -> None:
             if not presses or presses[-1].expired:
                 presses.append(self.deadline(_PRESS_S, "the power button"))
-                self.qmp().execute("system_powerdown")
+                with suppress(MachineDied):  # the event that says so is on its way
+                    self.qmp().execute("system_powerdown")
 
         with self._judged("did not shut down", self._last_line):
             event = self.qmp().wait_event(

@@ -137,7 +137,10 @@ def _typed(stdin: int, stdout: int, wire: socket.socket) -> Iterator[bytes]:
     while True:
         ready, _, _ = select.select([stdin, wire.fileno()], [], [])
         if wire.fileno() in ready:
-            data = wire.recv(65536)
+            try:
+                data = wire.recv(65536)
+            except ConnectionResetError:  # QEMU was killed with input unread
+                return
             if not data:
                 return
             os.write(stdout, data)

@@ -112,7 +112,7 @@ class Emulator:
         Each rung gets `grace` seconds and is kept in `rungs`.
         """
         ladder: list[tuple[str, Callable[[], object]]] = [
-            ("quit", lambda: self.qmp.execute("quit")),
+            ("quit", lambda: self.qmp.quit(grace)),
             ("SIGTERM", lambda: self.signal(signal.SIGTERM)),
             ("SIGKILL", lambda: self.signal(signal.SIGKILL)),
         ]

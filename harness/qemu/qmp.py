@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -21,7 +22,6 @@ from harness.deadline import Deadline, poll
 from harness.errors import HarnessError, MachineDied, MachineError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
     from typing import IO
@@ -70,6 +70,10 @@ class Qmp:
         except ExecuteError as error:
             raise MachineError(f"QEMU refused {command}", seen=str(error)) from error
 
+    def quit(self, seconds: float) -> None:
+        """Ask QEMU to end, and wait so long for it to agree. Raises MachineError."""
+        self._run(self._client.execute("quit"), "quit", seconds)
+
     def give_fd(self, name: str, descriptor: int) -> None:
         """Hand QEMU an open file under a name, for `fd:NAME` addresses."""
 
@@ -110,17 +114,19 @@ class Qmp:
         names = [event.name for event in self.events[since:]]
         return f"QMP events {', '.join(names)}" if names else "no QMP event"
 
-    def _run(self, coroutine: Coroutine[Any, Any, T], what: str) -> T:
+    def _run(
+        self, coroutine: Coroutine[Any, Any, T], what: str, seconds: float = _ANSWER_S
+    ) -> T:
         """Run a coroutine in the loop's thread and wait for it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result(_ANSWER_S)
+            return future.result(seconds)
         except ExecuteError:
             raise
         except TimeoutError as error:
             future.cancel()
             raise MachineError(
-                f"QEMU did not answer {what}", seen=f"nothing for {_ANSWER_S:.0f} s"
+                f"QEMU did not answer {what}", seen=f"nothing for {seconds:.1f} s"
             ) from error
         except (QMPError, EOFError, OSError) as error:
             raise MachineDied(
@@ -138,22 +144,32 @@ def connect(wire: socket.socket, journal: Path, deadline: Deadline) -> Iterator[
     with journal.open("a", encoding="utf-8") as lines, _loop() as loop:
         client = _Client(lines)
         qmp = Qmp(client, loop)
-        greeting = asyncio.run_coroutine_threadsafe(client.connect(wire), loop)
-        try:
-            greeting.result(deadline.remaining)
-        except TimeoutError as error:
-            greeting.cancel()
-            wire.close()
-            raise deadline.error("no QMP greeting") from error
-        except (QMPError, EOFError, OSError) as error:
-            wire.close()
-            raise MachineDied("QEMU ended before its greeting") from error
+        _greet(client, loop, wire, deadline)
         try:
             yield qmp
         finally:
             # How the connection ended is told by the process's end, not by this.
             with suppress(HarnessError):
                 qmp._run(client.hang_up(), "disconnect")  # noqa: SLF001 - same module
+
+
+def _greet(
+    client: _Client,
+    loop: asyncio.AbstractEventLoop,
+    wire: socket.socket,
+    deadline: Deadline,
+) -> None:
+    """Have the client connect; when that fails, it has closed the socket."""
+    greeting = asyncio.run_coroutine_threadsafe(client.connect(wire), loop)
+    try:
+        greeting.result(deadline.remaining)
+    except TimeoutError as error:
+        # The client tidies up after a hang-up, not after being cancelled.
+        wire.shutdown(socket.SHUT_RDWR)
+        greeting.exception(_ANSWER_S)
+        raise deadline.error("no QMP greeting") from error
+    except (QMPError, EOFError, OSError) as error:
+        raise MachineDied("QEMU ended before its greeting") from error
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+"""A guest of one boot sector: boots in a second, and is enough to judge an emulator.
+
+It says `sector up, saved N` on the serial port, N being what it keeps on its disk. Then
+each byte that is typed counts one up and answers with the count, except for `W` (save
+the count on disk), `R` (reset), `Q` (power off by ACPI), `P` (panic by pvpanic) and `K`
+(print the words of a kernel panic). Assembled from `sector.s` by
+
+    as --32 sector.s -o sector.o
+    ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o sector.bin sector.o
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.deadline import Deadline
+from harness.process import run
+from harness.qemu import Disk, MachinePlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CODE = bytes.fromhex(
+    "31c08ed88ec08ed0bc007cbeb07cac84c07405e88b00ebf6b80102e87700a000060430e8"
+    "7b00b00ae87600c606000530bafd03eca80174f8baf803ec3c5074313c5174353c52743a"
+    "3c5774103c4b7438fe060005a00005e84700ebd4a000052c30a20006b80103e82b00b077"
+    "e83200ebbfba0505b001eeebb7ba0406b80020efebaeb0fee664eba8bec27cac84c074a0"
+    "e80e00ebf6bb0006b90200ba8000cd13c350bafd03eca82074f858baf803eec373656374"
+    "6f722075702c20736176656420004b65726e656c2070616e6963202d206e6f742073796e"
+    "63696e673a2061736b656420746f0a00"
+)
+BANNER = "sector up, saved "
+SIZE = 1 << 20
+
+
+def base_image(path: Path) -> Path:
+    """Write the guest's disk image, as qcow2."""
+    raw = path.with_suffix(".raw")
+    raw.write_bytes((_CODE.ljust(510, b"\0") + b"\x55\xaa").ljust(SIZE, b"\0"))
+    argv = ["qemu-img", "convert", "-O", "qcow2", str(raw), str(path)]
+    run(argv, deadline=Deadline.after(20, "a disk image")).check()
+    return path
+
+
+def plan(directory: Path, disk: Path | None = None, **fields: object) -> MachinePlan:
+    """Plan a machine of 32 MiB without a NIC."""
+    values: dict[str, object] = {
+        "name": "sector",
+        "directory": directory,
+        "mem": 32,
+        "vcpu": 1,
+        "mac": "52:54:00:00:00:01",
+        "accelerator": "tcg",
+        "cpu": "max",
+        "tb_size": 16,
+        "disk": disk and Disk(path=disk, serial="sector"),
+        **fields,
+    }
+    return MachinePlan(**values)  # type: ignore[arg-type]

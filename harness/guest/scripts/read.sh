@@ -13,7 +13,7 @@ for path in "$@"; do
     if [ -e "$path" ] || [ -L "$path" ]; then
         set -- "$@" "$path"
     else
-        # As `cat` would say it, so that it is counted like the rest.
+        # In a program's words, so that it is counted like the rest.
         stat -- "$path" 2>>errors >/dev/null
     fi
 done
@@ -35,7 +35,9 @@ cut -z -d ' ' -f 2- files >names
 awk 'END { print "paths=" NR }' paths
 cut -z -d ' ' -f 1 files | tr '\0' '\n' |
     awk '{ bytes += $1 } END { printf "files=%d\nexpected=%.0f\n", NR, bytes }'
-bytes=$(xargs -0 -r cat -- <names 2>>errors | wc -c)
+# Not `cat`: it maps a new buffer for each file, which makes it 20 times slower than
+# `head` for small files under emulation.
+bytes=$(xargs -0 -r head -q -c 9223372036854775807 -- <names 2>>errors | wc -c)
 printf 'bytes=%s\n' "$bytes"
 awk 'END { print "errors=" NR }' errors
 section errors

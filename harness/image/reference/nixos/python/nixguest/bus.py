@@ -10,7 +10,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from jeepney import (
+from jeepney import (  # type: ignore[import-not-found]
     DBusAddress,
     HeaderFields,
     MatchRule,
@@ -20,7 +20,7 @@ from jeepney import (
     message_bus,
     new_method_call,
 )
-from jeepney.io.blocking import prep_socket
+from jeepney.io.blocking import prep_socket  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,7 @@ def _link(target: str, path: str) -> None:
 def write_units(
     directory: str, units: dict[str, dict[str, Any]], upstream: str, names: list[str]
 ) -> None:
-    """The unit directory: upstream's units by link, ours as files or drop-ins.
+    """Write the unit directory: upstream's units by link, ours as files or drop-ins.
 
     A unit that upstream ships too is only overridden, in `NAME.d/overrides.conf`.
     """
@@ -38,22 +38,24 @@ def write_units(
     for name in names:
         _link(f"{upstream}/{name}", f"{directory}/{name}")
     for name, unit in units.items():
-        path = f"{directory}/{name}"
-        if not unit["enable"]:
-            if os.path.lexists(path):
-                os.unlink(path)
-            os.symlink("/dev/null", path)
+        if unit["enable"]:
+            _unit(directory, name, unit)
             continue
-        if unit["overrides"]:
-            if unit["text"]:
-                _write(f"{path}.d/overrides.conf", unit["text"])
-        elif unit["text"]:
-            _write(path, unit["text"])
-        for kind in ("wants", "requires", "upholds"):
-            for target in unit[kind]:
-                _link(f"../{name}", f"{directory}/{target}.{kind}/{name}")
-        for alias in unit["aliases"]:
-            _link(name, f"{directory}/{alias}")
+        if os.path.lexists(f"{directory}/{name}"):
+            os.unlink(f"{directory}/{name}")
+        os.symlink("/dev/null", f"{directory}/{name}")
+
+
+def _unit(directory: str, name: str, unit: dict[str, Any]) -> None:
+    """One unit with the links that others pull it in by."""
+    path = f"{directory}/{name}"
+    if unit["text"]:
+        _write(f"{path}.d/overrides.conf" if unit["overrides"] else path, unit["text"])
+    for kind in ("wants", "requires", "upholds"):
+        for target in unit[kind]:
+            _link(f"../{name}", f"{directory}/{target}.{kind}/{name}")
+    for alias in unit["aliases"]:
+        _link(name, f"{directory}/{alias}")
 
 
 def build(out: str, attrs: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 
 
 def read(path: str, default: str | None = None) -> str:
-    """The text of a file; `default`, if given, stands in for a missing one."""
+    """Return a file's text; `default`, if given, stands in for a missing one."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()

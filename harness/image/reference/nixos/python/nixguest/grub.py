@@ -37,7 +37,7 @@ if [ -s $prefix/grubenv ]; then
   load_env
 fi
 
-# ‘grub-reboot’ sets a one-time saved entry, which we process here and
+# 'grub-reboot' sets a one-time saved entry, which we process here and
 # then delete.
 if [ "${{next_entry}}" ]; then
   set default="${{next_entry}}"
@@ -64,7 +64,7 @@ class Entry:
         self.initrd = initrd
 
     def render(self, search: str, parameters: str) -> str:
-        """The menu entry; kernel and initrd are named as files below /boot."""
+        """Return the menu entry; kernel and initrd are named as files below /boot."""
         return (
             f'menuentry "{self.title}" {{\n'
             f"  {search}\n"
@@ -76,22 +76,20 @@ class Entry:
 
 
 def kernel_name(store_path: str) -> str:
-    """The name below /boot/kernels of a file in the store."""
+    """Return the name below /boot/kernels of a file in the store."""
     return store_path.removeprefix("/nix/store/").replace("/", "-")
 
 
 def generations(directory: str, profile: str = "system") -> list[tuple[int, str]]:
-    """Number and link of each generation, newest first."""
+    """Return number and link of each generation, newest first."""
     pattern = re.compile(rf"{re.escape(profile)}-(\d+)-link")
-    found = []
-    for name in os.listdir(directory):
-        if match := pattern.fullmatch(name):
-            found.append((int(match[1]), f"{directory}/{name}"))
-    return sorted(found, reverse=True)
+    found = (pattern.fullmatch(name) for name in os.listdir(directory))
+    numbered = [(int(match[1]), f"{directory}/{match[0]}") for match in found if match]
+    return sorted(numbered, reverse=True)
 
 
 def entry_of(title: str, link: str) -> Entry | None:
-    """The entry of a system, or nothing where kernel or initrd are missing."""
+    """Return the entry of a system, or nothing where kernel or initrd are missing."""
     if not (os.path.exists(f"{link}/kernel") and os.path.exists(f"{link}/initrd")):
         return None
     return Entry(
@@ -102,10 +100,22 @@ def entry_of(title: str, link: str) -> Entry | None:
     )
 
 
+def entries(profiles: str, limit: int) -> list[Entry]:
+    """Return the entries of the newest `limit` generations."""
+    found = []
+    for number, link in generations(profiles)[:limit]:
+        day = time.strftime("%F", time.localtime(os.lstat(link).st_mtime))
+        version = files.read(f"{link}/nixos-version", "unknown").strip()
+        title = f"NixOS - Configuration {number} ({day} - {version})"
+        if entry := entry_of(title, link):
+            found.append(entry)
+    return found
+
+
 def render(
     default: Entry, older: list[Entry], settings: dict[str, Any], search: str
 ) -> str:
-    """The whole grub.cfg: the default system, then a submenu of all generations."""
+    """Return grub.cfg: the default system, then a submenu of all generations."""
 
     def one(entry: Entry) -> str:
         return entry.render(search, files.read(f"{entry.system}/kernel-params").strip())
@@ -137,13 +147,7 @@ def install(
     default = entry_of("NixOS - Default", toplevel)
     if default is None:
         raise SystemExit(f"{toplevel} has no kernel or no initrd")
-    older = []
-    for number, link in generations(profiles)[: settings["configurationLimit"]]:
-        day = time.strftime("%F", time.localtime(os.lstat(link).st_mtime))
-        version = files.read(f"{link}/nixos-version", "unknown").strip()
-        title = f"NixOS - Configuration {number} ({day} - {version})"
-        if entry := entry_of(title, link):
-            older.append(entry)
+    older = entries(profiles, settings["configurationLimit"])
     os.makedirs(f"{boot}/kernels", exist_ok=True)
     os.makedirs(f"{boot}/grub", exist_ok=True)
     copied = set()
@@ -189,7 +193,7 @@ def search_command(boot: str) -> str:
 
 
 def install_grub(settings: dict[str, Any], boot: str) -> None:
-    """Write GRUB itself to the disk, once, or when NIXOS_INSTALL_BOOTLOADER=1 asks for it."""
+    """Write GRUB itself to the disk, once, or when NIXOS_INSTALL_BOOTLOADER=1 asks."""
     state = f"{boot}/grub/state"
     wanted = f"grub-pc {settings['device']}\n"
     asked = os.environ.get("NIXOS_INSTALL_BOOTLOADER") == "1"
@@ -198,7 +202,7 @@ def install_grub(settings: dict[str, Any], boot: str) -> None:
     if files.read(state, "") == wanted and not asked:
         return
     say(f"installing the GRUB 2 boot loader on {settings['device']}...")
-    modules = "biosdisk part_msdos part_gpt ext2 normal configfile serial terminal"
+    modules = "biosdisk part_msdos ext2 normal configfile serial terminal"
     argv = ["grub-install", "--recheck", "--target=i386-pc", f"--boot-directory={boot}"]
     if run([*argv, f"--modules={modules}", settings["device"]]) != 0:
         raise SystemExit(f"installation of GRUB on {settings['device']} failed")

@@ -38,13 +38,13 @@ class Archive:
         self.data += b"\0" * (-len(self.data) % 4)
 
     def finish(self) -> bytes:
-        """The archive with its trailer."""
+        """Return the archive with its trailer."""
         self.add("TRAILER!!!", 0)
         return bytes(self.data)
 
 
 def canonical(name: str) -> str:
-    """A module's name as the kernel spells it."""
+    """Return a module's name as the kernel spells it."""
     return os.path.basename(name).split(".")[0].replace("-", "_")
 
 
@@ -73,7 +73,7 @@ def resolve(wanted: list[str], dependencies: str, builtin: str) -> list[str]:
 
 
 def build(attrs: dict[str, object], modules: str) -> bytes:
-    """The archive for one kernel; `modules` is its lib/modules/VERSION directory."""
+    """Return one kernel's archive; `modules` is its lib/modules/VERSION directory."""
     archive = Archive()
     for directory in ("bin", "dev", "proc", "sys", "run", "mnt-root", "modules"):
         archive.add(directory, DIRECTORY | 0o755)

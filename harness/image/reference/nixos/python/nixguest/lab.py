@@ -7,7 +7,7 @@ sessions by asking tmux.
 
     GET  /          200, an HTML page that names every live session
     GET  /sessions  200, {"sessions": [...], "revision": N}
-    POST /sessions  {"name": ..., "command": ...} starts a session: 201, or 409 if it exists
+    POST /sessions  {"name": ..., "command": ...} starts one: 201, or 409 if it exists
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def sessions() -> list[str]:
 
 
 def page(revision: int, names: list[str]) -> str:
-    """The page for people, and for tests that look for session names."""
+    """Return the page for people, and for tests that look for session names."""
     items = "".join(f'<li class="session">{name}</li>\n' for name in names)
     return (
         f"<!doctype html>\n<title>lab</title>\n<h1>lab, revision {revision}</h1>\n"
@@ -114,7 +114,7 @@ def answer(method: str, path: str, body: bytes, revision: int) -> Answer:
 
 
 def read_request(connection: socket.socket) -> tuple[str, str, bytes]:
-    """Method, path and body of an HTTP/1.x request."""
+    """Return method, path and body of an HTTP/1.x request."""
     data = b""
     while b"\r\n\r\n" not in data and len(data) < LARGEST_REQUEST:
         chunk = connection.recv(4096)
@@ -158,7 +158,7 @@ def serve(connection: socket.socket, revision: int) -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """The socket, on all addresses."""
+    """Return the socket, on all addresses."""
     server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("0.0.0.0", port))  # noqa: S104 - the point of the service

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Pulled in by what depends on them; slices and paths take changes over by daemon-reload.
+# Pulled in by what depends on them.
 NEVER_DIRECTLY = frozenset(
     (
         "sysinit.target",
@@ -45,7 +45,7 @@ class Plan:
         self.quiet: set[str] = set()
 
     def shown(self, units: set[str]) -> list[str]:
-        """The names that a person gets to see, sorted as NixOS sorts them."""
+        """Return the names that a person gets to see, sorted as NixOS sorts them."""
         return sorted(units - self.quiet, key=str.lower)
 
 
@@ -57,7 +57,7 @@ def template_of(unit: str) -> str | None:
 
 
 def state_of(path: str) -> str:
-    """A unit file is `present`, `masked` (leads to /dev/null) or `missing`."""
+    """Classify a unit file: `present`, `masked` (leads to /dev/null) or `missing`."""
     real = os.path.realpath(path)
     if real == "/dev/null":
         return "masked"
@@ -113,7 +113,7 @@ class Comparison:
 
     @staticmethod
     def _instance_gone(old: str, old_base: str, new: str) -> bool:
-        """An instance that existed as drop-ins of its template and does no more."""
+        """Whether an instance was made of drop-ins of its template, and is no more."""
         if old == old_base:
             return False
         had = any(state_of(path) == "present" for path in unitfile.dropins(old))

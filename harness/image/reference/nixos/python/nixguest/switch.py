@@ -78,7 +78,7 @@ def _locked(toplevel: str, action: str) -> int:
         f"{toplevel}/init-interface-version"
     ):
         say(
-            "Warning: the new NixOS configuration has an ‘init’ that is\n"
+            "Warning: the new NixOS configuration has an ‘init’ that is\n"  # noqa: RUF001 - NixOS' own words
             "incompatible with the current configuration.  The new configuration\n"
             "won't take effect until you reboot the system.\n"
         )
@@ -286,7 +286,7 @@ class Switch:
         return self.exit_status
 
     def _keeps_failing(self, unit: str, sub_state: str) -> bool:
-        """A service between two attempts failed, though its state does not say so."""
+        """Whether a service waits for its next attempt: failed in all but name."""
         if sub_state != "auto-restart":
             return False
         status = self.manager.unit_property(unit, "Service", "ExecMainStatus")
@@ -338,7 +338,7 @@ def _fstab(text: str) -> dict[str, tuple[str, str, str]]:
 
 
 def _mount_unit(mount_point: str) -> str:
-    """The unit's name of a mount point, as `systemd-escape --path --suffix=mount`."""
+    """Return a mount point's unit, as `systemd-escape --path --suffix=mount` does."""
     path = mount_point.strip("/")
     if not path:
         return "-.mount"

@@ -1,7 +1,8 @@
-"""Unit files: parsed and compared by content, as nixpkgs' switch-to-configuration-ng.
+"""Unit files: parsed and compared by content, as switch-to-configuration-ng does.
 
 Rules from the NixOS manual, "Unit handling" (sec-unit-handling), and from nixpkgs
-pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs: parse_systemd_ini, compare_units.
+pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs: parse_systemd_ini and
+compare_units.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def parse(text: str, into: UnitInfo) -> None:
 
 
 def dropins(unit_path: str) -> list[str]:
-    """The drop-ins beside a unit file, in the order in which they apply."""
+    """Return the drop-ins beside a unit file, in the order in which they apply."""
     directory = f"{unit_path}.d"
     if not os.path.isdir(directory):
         return []
@@ -74,7 +75,7 @@ def dropins(unit_path: str) -> list[str]:
 
 
 def load(unit_path: str, base_path: str) -> UnitInfo:
-    """A unit with its drop-ins; for an instance the base is its template."""
+    """Return a unit with its drop-ins; for an instance the base is its template."""
     info: UnitInfo = {}
     paths = [base_path, *dropins(base_path)]
     if unit_path != base_path:
@@ -86,13 +87,13 @@ def load(unit_path: str, base_path: str) -> UnitInfo:
 
 
 def boolean(info: UnitInfo, section: str, key: str, *, default: bool) -> bool:
-    """The last value of a key, read as systemd reads booleans."""
+    """Return the last value of a key, read as systemd reads booleans."""
     values = info.get(section, {}).get(key)
     return values[-1] in {"1", "yes", "true", "on"} if values else default
 
 
 def _key_change(section: str, key: str, *, gone: bool) -> str:
-    """What the change of one key asks for."""
+    """Return what the change of one key asks for."""
     if (section, key) in RELOADABLE:
         if not gone:
             return RELOAD

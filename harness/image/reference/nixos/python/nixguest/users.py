@@ -34,7 +34,7 @@ class Table:
         self._before = text
 
     def ids(self) -> set[int]:
-        """The numeric ids in use."""
+        """Return the numeric ids in use."""
         return {int(row[2]) for row in self.rows.values()}
 
     def save(self) -> None:
@@ -79,7 +79,7 @@ def _forget(record: str, declared: dict[str, Any], *tables: Table) -> None:
 
 
 def _id(wanted: int | None, present: str, taken: set[int], *, system: bool) -> int:
-    """The declared id, else the one in place, else a free one of its range."""
+    """Choose the declared id, else the one in place, else a free one of its range."""
     if wanted is not None:
         return wanted
     if present:
@@ -95,8 +95,9 @@ def _user(
     uid = _id(wanted["uid"], row[2], passwd.ids(), system=not wanted["isNormalUser"])
     gid = group.rows[wanted["group"]][2]
     passwd.rows[name] = [
-        name, "x", str(uid), gid, wanted["description"], wanted["home"], wanted["shell"],
-    ]  # fmt: skip
+        *(name, "x", str(uid), gid),
+        *(wanted["description"], wanted["home"], wanted["shell"]),
+    ]
     secret = shadow.rows.get(name, [name, "!", "1", "", "", "", "", "", ""])
     if wanted["hashedPassword"] is not None:
         secret[1] = wanted["hashedPassword"]

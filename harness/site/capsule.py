@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 INSIDE = Path(__file__).parent / "inside"
 _LOG = "capsule.log"
+_SCRIPT = "capsule.sh"
 _ANSWER_MAX = 4096
 _CLOSE_GRACE = 5.0
 _SCRIPT_BUDGET = 20.0
@@ -185,9 +186,8 @@ class Capsule:
         """List the PIDs, as this computer counts, of what lives in the capsule."""
         ours = Path(f"/proc/self/fd/{self.doors['pid']}").readlink().name
         pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
-        return sorted(
-            pid for pid in pids if _namespace(pid, "pid") == ours and alive(pid)
-        )
+        inside = (pid for pid in pids if _namespace(pid, "pid") == ours)
+        return sorted(pid for pid in inside if alive(pid))
 
 
 def end(resident: Resident, *, grace: float) -> None:
@@ -211,11 +211,12 @@ def open_capsule(
 ) -> Iterator[Capsule]:
     """Hold a capsule with its LAN for the length of the `with`.
 
-    `directory` takes the log of its making. Raises HostError when this computer does
+    `directory` takes the script and the log of its making. Raises HostError when this computer does
     not allow the namespaces, ProcessFailed when the LAN could not be made.
     """
-    script = plans.capsule_script(layout, directory)
-    init = [sys.executable, "-I", "-S", str(INSIDE / "init.py"), script]
+    script = directory / _SCRIPT
+    script.write_text(plans.capsule_script(layout, directory), encoding="utf-8")
+    init = [sys.executable, "-I", "-S", str(INSIDE / "init.py"), str(script)]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     rootless = os.geteuid() != 0
     with ExitStack() as stack:

@@ -102,8 +102,18 @@ def holder(directory: Path, how: str, *prefix: str) -> Iterator[Holder]:
         yield Holder(process, mark)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sign", "within"),
+    [
+        (signal.SIGKILL, GONE_WITHIN),
+        (signal.SIGTERM, GONE_WITHIN),
+        # An interrupted owner unwinds and waits for its watchers' last answers.
+        (signal.SIGINT, 10.0),
+    ],
+)
+def test_nothing_outlives_its_owner(
+    tmp_path: Path, sign: signal.Signals, within: float
+) -> None:
     """Name server, watchers, a process deaf to signals, links: gone in two seconds."""
     links = os.listdir("/sys/class/net")  # noqa: PTH208
     with holder(tmp_path, "once") as held:
@@ -111,7 +121,7 @@ def test_nothing_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> Non
         assert len(told["inside"]) >= 6
         namespaces = {kind: namespace(told["init"], kind) for kind in ("net", "mnt")}
         held.process.send_signal(sign)
-        awaited = Deadline.after(GONE_WITHIN, "the capsule to be gone")
+        awaited = Deadline.after(within, "the capsule to be gone")
         poll(held.gone, awaited, seen=held.left)
         assert not any(alive(pid) for pid in told["inside"])
         for kind, name in namespaces.items():

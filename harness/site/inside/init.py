@@ -1,6 +1,6 @@
 """The capsule's first process: holds its namespaces, reaps, hands out sockets.
 
-    init.py SCRIPT             SCRIPT is for sh and makes what is in the capsule
+    init.py SCRIPT             SCRIPT is a file for sh that makes what is inside
 
 Standard input is one end of a SOCK_SEQPACKET pair. When the other end closes, because
 its owner closed it or died of whatever cause, this process ends, and the kernel ends
@@ -46,7 +46,7 @@ def main() -> None:
 def furnish(control: socket.socket, script: str) -> bool:
     """Run the script; say whether it did its work before the other end was gone."""
     no_input = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    argv = ["sh", "-c", script]
+    argv = ["sh", script]
     child = os.posix_spawnp("sh", argv, os.environ, file_actions=[no_input])
     ended = os.pidfd_open(child)
     waiting = select.poll()

@@ -211,8 +211,8 @@ def open_capsule(
 ) -> Iterator[Capsule]:
     """Hold a capsule with its LAN for the length of the `with`.
 
-    `directory` takes the script and the log of its making. Raises HostError when this computer does
-    not allow the namespaces, ProcessFailed when the LAN could not be made.
+    `directory` takes the script and the log of its making. Raises HostError when this
+    computer does not allow the namespaces, ProcessFailed when the LAN could not be made.
     """
     script = directory / _SCRIPT
     script.write_text(plans.capsule_script(layout, directory), encoding="utf-8")

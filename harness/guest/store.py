@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _DELETED = re.compile(r"(\d+) store paths? deleted, ([\d.]+) ([KMGT]?i?B)")
 _LINK = re.compile(r"^(\S+) -> (\S+)$")
 _MAPPING = re.compile(r"^/proc/(\d+)/(maps|exe):.*?(/nix/store/.*) \(deleted\)$")
+# How often to read again because a root was let go meanwhile.
+_READ_AGAIN = 3
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # In the C locale, the words by which a program names an error of the kernel.
 _ERRNO = {os.strerror(number): name for number, name in errno.errorcode.items()}
@@ -79,9 +81,11 @@ class Live:
 class Reading:
     """What came of reading every regular file of all live closures.
 
-    `errors` counts by the errno's name (ESTALE, ENOENT, EIO; "other" for what is no
-    errno); `complaints` are the first thousand messages. `expected_bytes` is the sum of
-    the sizes of the files found.
+    `errors` counts by the errno's name (ESTALE, ENOENT, EIO), with "invalid" for roots
+    that Nix does not know and "other" for the rest; `complaints` are the first thousand
+    messages. `expected_bytes` is the sum of the sizes of the files found. `unknown` are
+    paths that processes use and Nix does not know, as in the middle of a build: they
+    have no closure, were not read, and are no error.
     """
 
     paths: int
@@ -90,6 +94,7 @@ class Reading:
     expected_bytes: int
     errors: Mapping[str, int]
     complaints: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -158,20 +163,21 @@ class Store:
     ) -> Reading:
         """Drop the caches and read every regular file of the closures of `roots`.
 
-        Without any, of everything that is live now. Raises MachineError when there was
-        nothing to read, because a reader that reads nothing finds no error either.
+        Without any, of everything that is live. What is let go while it is being read,
+        such as an old generation, may be missing; then the reading is done again with
+        what is still live. Raises MachineError when there was nothing to read, because
+        a reader that reads nothing finds no error either.
         """
-        paths = roots or self.live_closures()
-        if not paths:
-            raise MachineError("no store path is in use: there is nothing to read")
-        directory = f"{jobs.DIRECTORY}/read"
-        reading = parse_reading(
-            ask(self._guest, "read.sh", directory, *paths, timeout=timeout)
-        )
-        if not reading.files and not reading.errors:
-            raise MachineError(
-                "the reader read no file", seen=f"closures of {len(paths)} paths"
-            )
+        if roots:
+            return self._read(roots, roots, timeout)
+        live = self.live()
+        reading = self._read(live.roots, tuple(live.links.values()), timeout)
+        for _ in range(_READ_AGAIN):
+            now = self.live() if reading.errors else live
+            if set(live.roots) <= set(now.roots):
+                break
+            again = self._read(now.roots, tuple(now.links.values()), timeout)
+            reading, live = merge(reading, again), now
         return reading
 
     def verify(self, *, timeout: float = 900.0) -> Verification:
@@ -193,6 +199,20 @@ class Store:
     def kernel_complaints(self) -> tuple[str, ...]:
         """List the kernel's lines about stale handles and broken file systems."""
         return tuple(self._complaints().lines("kernel"))
+
+    def _read(
+        self, roots: tuple[str, ...], valid: tuple[str, ...], timeout: float
+    ) -> Reading:
+        if not roots:
+            raise MachineError("no store path is in use: there is nothing to read")
+        arguments = (f"{jobs.DIRECTORY}/read", *roots)
+        sections = ask(self._guest, "read.sh", *arguments, timeout=timeout)
+        reading = parse_reading(sections, frozenset(valid))
+        if not reading.files and not reading.errors:
+            raise MachineError(
+                "the reader read no file", seen=f"closures of {len(roots)} paths"
+            )
+        return reading
 
     def _complaints(self) -> Sections:
         return ask(self._guest, "complaints.sh")
@@ -217,22 +237,43 @@ def parse_live(sections: Sections) -> Live:
     )
 
 
-def parse_reading(sections: Sections) -> Reading:
-    """Read what `read.sh` printed; raises MachineError when its figures are missing."""
+def parse_reading(sections: Sections, valid: frozenset[str]) -> Reading:
+    """Read what `read.sh` printed; `valid` are the roots that Nix must know."""
     counts = sections.pairs("counts")
+    unknown = sections.lines("unknown")
     complaints = tuple(sections.lines("errors"))
     errors = Counter(map(error_name, complaints))
     # Past the thousandth message only their number is known.
     unseen = int(counts["errors"]) - len(complaints)
     if unseen:
         errors["other"] += unseen
+    forgotten = [f"nix-store: {path}: invalid" for path in unknown if path in valid]
+    if forgotten:
+        errors["invalid"] += len(forgotten)
     return Reading(
         paths=int(counts["paths"]),
         files=int(counts["files"]),
         bytes=int(counts["bytes"]),
         expected_bytes=int(counts["expected"]),
         errors=dict(errors),
-        complaints=complaints,
+        complaints=(*forgotten, *complaints),
+        unknown=tuple(path for path in unknown if path not in valid),
+    )
+
+
+def merge(before: Reading, after: Reading) -> Reading:
+    """Let a second reading correct the first one's missing files, and nothing else.
+
+    A path that was let go is missing rightly, but whatever was stale or did not read
+    once was broken, even if it is not any more.
+    """
+    excused = {"ENOENT", "other", "invalid"}
+    kept = {name: n for name, n in before.errors.items() if name not in excused}
+    broken = tuple(c for c in before.complaints if error_name(c) in kept)
+    return replace(
+        after,
+        errors=dict(Counter(after.errors) + Counter(kept)),
+        complaints=broken + after.complaints,
     )
 
 

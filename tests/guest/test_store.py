@@ -11,7 +11,7 @@ from harness.errors import MachineError
 from harness.guest import jobs, store
 from harness.guest.jobs import Ended
 from harness.guest.script import ask, parse
-from harness.guest.store import Mount, Store
+from harness.guest.store import Live, Mount, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +21,30 @@ if TYPE_CHECKING:
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 PATH = f"/nix/store/{HASH}"
 
-COUNTS = "\x1ecounts\npaths=2\nfiles=3\nexpected=30\nbytes={bytes}\nerrors={errors}\n"
+# Knows every path but those that are called "forgotten".
+FORGETFUL = """
+query=$1
+shift
+case $query in --check-validity) shift ;; esac
+for path; do
+    case $query,$path in
+        -qR,*forgotten) echo "error: path '$path' is not valid" >&2; exit 1 ;;
+        -qR,*) echo "$path" ;;
+        *forgotten) echo "$path" ;;
+    esac
+done
+"""
+
+COUNTS = (
+    "\x1eunknown\n\x1ecounts\n"
+    "paths=2\nfiles=3\nexpected=30\nbytes={bytes}\nerrors={errors}\n"
+)
 
 
 def reading(errors: str, count: int, *, size: int = 30) -> store.Reading:
     """Read what the reader would have printed."""
     text = COUNTS.format(bytes=size, errors=count) + f"\x1eerrors\n{errors}\x1eend\n"
-    return store.parse_reading(parse("read.sh", text))
+    return store.parse_reading(parse("read.sh", text), frozenset())
 
 
 @pytest.mark.parametrize(
@@ -90,15 +107,54 @@ def test_a_root_that_is_gone_does_not_hide_the_others(
     assert "gone" in read.complaints[0]
 
 
-def test_a_path_that_nix_does_not_know_is_reported(
+def test_a_root_that_nix_does_not_know_is_an_error(
     here: Store, guest: LocalGuest, tmp_path: Path
 ) -> None:
-    """A root that is there but not valid counts; its files are read all the same."""
-    (tmp_path / "there").write_bytes(b"z" * 66)
-    guest.program("nix-store", "echo \"error: path '$2' is not valid\" >&2; exit 1")
-    read = here.read_everything((str(tmp_path / "there"),))
-    assert read.errors == {"other": 1}
+    """A root that is there but not valid counts; the others are read all the same."""
+    for name in ("valid", "forgotten"):
+        (tmp_path / name).write_bytes(b"z" * 66)
+    guest.program("nix-store", FORGETFUL)
+    read = here.read_everything((str(tmp_path / "forgotten"), str(tmp_path / "valid")))
+    assert read.errors == {"invalid": 1}
+    assert "forgotten" in read.complaints[0]
     assert read.bytes == 66
+
+
+def test_what_a_build_has_not_finished_is_no_error(
+    here: Store, guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that only a process uses and Nix does not know yet is left alone."""
+    for name in ("valid", "forgotten"):
+        (tmp_path / name).write_bytes(b"z" * 66)
+    guest.program("nix-store", FORGETFUL)
+    live = Live({"/run/x": f"{tmp_path}/valid"}, (f"{tmp_path}/forgotten",), ())
+    monkeypatch.setattr(here, "live", lambda: live)
+    read = here.read_everything()
+    assert read.clean
+    assert read.unknown == (f"{tmp_path}/forgotten",)
+    assert read.bytes == 66
+
+
+def test_what_was_let_go_meanwhile_may_be_missing(
+    here: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old generation that a collection took is no loss; one that lives is."""
+    (tmp_path / "kept").write_bytes(b"z" * 66)
+    kept, gone = f"{tmp_path}/kept", f"{tmp_path}/gone"
+    states = [Live({"a": kept, "b": gone}, (), ()), Live({"a": kept}, (), ())]
+    monkeypatch.setattr(here, "live", lambda: states.pop(0))
+    assert here.read_everything().clean
+    states = [Live({"a": kept, "b": gone}, (), ())] * 2
+    assert here.read_everything().errors == {"ENOENT": 1}
+
+
+def test_what_was_stale_once_stays_stale() -> None:
+    """A second reading excuses what is missing, but no stale handle."""
+    stale = f"cat: {PATH}-a/b: Stale file handle\n"
+    missing = f"cat: {PATH}-a/c: No such file or directory\n"
+    merged = store.merge(reading(stale + missing, 2), reading("", 0))
+    assert merged.errors == {"ESTALE": 1}
+    assert merged.complaints == (stale.strip(),)
 
 
 def test_a_file_that_does_not_read_is_an_error(here: Store) -> None:

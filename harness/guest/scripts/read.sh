@@ -17,12 +17,21 @@ for path in "$@"; do
         stat -- "$path" 2>>errors >/dev/null
     fi
 done
+section unknown
 if ! nix-store -qR "$@" >closure 2>query; then
-    cat query >>errors
-    : >closure
+    # Some path is there but not valid: what a build has not finished yet, or what the
+    # database forgot. It has no closure, and a build may take it away any time.
+    nix-store --check-validity --print-invalid "$@" >invalid 2>>errors
+    cat invalid
     for path in "$@"; do
-        nix-store -qR "$path" >>closure 2>/dev/null || printf '%s\n' "$path" >>closure
+        shift
+        while read -r other; do
+            if [ "$path" = "$other" ]; then continue 2; fi
+        done <invalid
+        set -- "$@" "$path"
     done
+    : >closure
+    if [ $# -gt 0 ]; then nix-store -qR "$@" >closure 2>>errors; fi
 fi
 sort -u closure >paths
 

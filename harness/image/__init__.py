@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.host import cache_dir
-from harness.image.build import build
+from harness.image.builder import build
 from harness.image.recipe import Recipe
 from harness.image.shelf import Image, Progress, Shelf, Shelved
 

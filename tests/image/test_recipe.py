@@ -1,0 +1,146 @@
+"""The recipe: what changes its digest, what mmdebstrap is told, that it is clean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.image.disk import Layout
+from harness.image.mirror import Mirror
+from harness.image.recipe import (
+    REFERENCE,
+    Recipe,
+    Workshop,
+    hook_environment,
+    mmdebstrap,
+    parse_list,
+)
+from harness.process import run
+
+MIRROR = Mirror("http://mirror.example/debian", ('Acquire::http::Proxy "x";',))
+WORKSHOP = Workshop(Path("/w"), Path("/cache of mine/debs"), 9)
+KEYS = Path("/keys.gpg")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """Make a small recipe that may be changed."""
+    hooks = tmp_path / "recipe/hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "customize").write_text("#!/bin/sh\n")
+    (tmp_path / "recipe/packages.list").write_text("one # a comment\n\n# two\nthree\n")
+    return Recipe(tmp_path)
+
+
+def shell_scripts() -> list[Path]:
+    """Every file of the recipe that a shell runs."""
+    files = (path for path in (REFERENCE / "recipe").rglob("*") if path.is_file())
+    return [path for path in files if re.match(rb"#!.*\bsh\n", path.read_bytes())]
+
+
+def test_lists_have_comments_and_blank_lines() -> None:
+    """Every line may say why it is there."""
+    assert parse_list("# all\none\n two  # why\n\n") == ["one", "two"]
+
+
+def test_the_digest_follows_content_name_mode_and_layout(recipe: Recipe) -> None:
+    """Whatever changes the image changes the digest."""
+    hook = recipe.root / "recipe/hooks/customize"
+    seen = {recipe.digest}
+    hook.write_text("#!/bin/sh\ntrue\n")
+    seen.add(recipe.digest)
+    hook.chmod(0o755)
+    seen.add(recipe.digest)
+    hook.rename(hook.with_name("other"))
+    seen.add(recipe.digest)
+    seen.add(Recipe(recipe.root, Layout(root_mib=4096)).digest)
+    assert len(seen) == 5
+
+
+def test_the_digest_ignores_what_python_leaves_behind(recipe: Recipe) -> None:
+    """Running a script of the recipe must not mean another image."""
+    before = recipe.digest
+    cache = recipe.root / "recipe/__pycache__"
+    cache.mkdir()
+    (cache / "x.pyc").write_bytes(b"x")
+    os.utime(recipe.root / "recipe/packages.list", (0, 0))
+    assert recipe.digest == before
+
+
+def test_packages_of_both_halves_are_installed(recipe: Recipe) -> None:
+    """The NixOS half asks for its own."""
+    assert recipe.packages == ["one", "three"]
+    (recipe.root / "nixos").mkdir()
+    (recipe.root / "nixos/packages.list").write_text("four\n")
+    assert recipe.packages == ["one", "three", "four"]
+    assert "--include=one,three,four" in mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
+
+
+def test_downloads_are_saved_before_anything_is_built_of_them(recipe: Recipe) -> None:
+    """A build that fails late must not download everything again."""
+    (recipe.root / "nixos").mkdir()
+    (recipe.root / "nixos/build-cache").write_text("#!/bin/sh\n")
+    argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
+    hooks = [word.partition("=")[2] for word in argv if "customize-hook" in word]
+    verbs = [Path(hook.split()[0]).name for hook in hooks]
+    assert verbs[:4] == ["customize", "fetch-pool", "sync-out", "build-cache"]
+    assert verbs[-2:] == ["strip", "disk"]
+
+
+def test_the_nixos_half_is_left_out_where_it_is_missing(recipe: Recipe) -> None:
+    """The cloud image stands on its own."""
+    argv = " ".join(mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS))
+    assert "fetch-pool" not in argv
+    assert "build-cache" not in argv
+
+
+def test_paths_with_blanks_survive_in_hooks(recipe: Recipe) -> None:
+    """The words of special hooks are split as a shell does."""
+    argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
+    assert "--setup-hook=sync-in '/cache of mine/debs' /var/cache/apt/archives" in argv
+
+
+def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: Recipe) -> None:
+    """What was found out about the way to Debian is used."""
+    argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
+    assert argv[-1] == (
+        "deb [signed-by=/keys.gpg] http://mirror.example/debian trixie main"
+    )
+    assert '--aptopt=Acquire::http::Proxy "x";' in argv
+
+
+def test_hooks_are_told_all_they_need() -> None:
+    """Every variable that a hook says it needs is set."""
+    told = hook_environment(Recipe(), WORKSHOP, MIRROR)
+    for hook in (REFERENCE / "recipe/hooks").iterdir():
+        text = hook.read_text()
+        used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)\b", text))
+        assert used <= {*told, "MKE2FS_CONFIG"}, hook.name
+
+
+def test_every_hook_can_be_executed() -> None:
+    """They are run directly, without a shell before them."""
+    hooks = list((REFERENCE / "recipe/hooks").iterdir())
+    assert hooks
+    assert [hook.name for hook in hooks if not os.access(hook, os.X_OK)] == []
+
+
+def test_no_mirror_is_named_in_the_recipe() -> None:
+    """Packages come from where this computer gets its own."""
+    for path in (REFERENCE / "recipe").rglob("*"):
+        if path.is_file():
+            assert not re.search(r"https?://", path.read_text()), path
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck here")
+def test_shell_is_clean() -> None:
+    """Shellcheck has nothing to say."""
+    scripts = [str(path) for path in shell_scripts()]
+    assert len(scripts) >= 6
+    said = run(["shellcheck", *scripts], deadline=Deadline.after(30, "shellcheck"))
+    assert said.stdout == ""

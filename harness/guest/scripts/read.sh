@@ -21,7 +21,7 @@ section unknown
 if ! nix-store -qR "$@" >closure 2>query; then
     # Some path is there but not valid: what a build has not finished yet, or what the
     # database forgot. It has no closure, and a build may take it away any time.
-    nix-store --check-validity --print-invalid "$@" >invalid 2>>errors
+    nix-store --check-validity --print-invalid "$@" >invalid 2>query
     cat invalid
     for path in "$@"; do
         shift
@@ -31,7 +31,8 @@ if ! nix-store -qR "$@" >closure 2>query; then
         set -- "$@" "$path"
     done
     : >closure
-    if [ $# -gt 0 ]; then nix-store -qR "$@" >closure 2>>errors; fi
+    if [ $# -gt 0 ]; then nix-store -qR "$@" >closure 2>>query; fi
+    grep -v '^warning: ' query >>errors
 fi
 sort -u closure >paths
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -55,6 +55,9 @@ class Accelerator:
     patience: float
 
 
+TCG = Accelerator("tcg", "asked for", "max", PATIENCE["tcg"])
+
+
 def cache_dir() -> Path:
     """Return the directory for images and stages, made for this user alone (0700).
 
@@ -92,7 +95,7 @@ def choose_accelerator(
     the host boots again or QEMU changes. Raises HostError.
     """
     if choice == "tcg":
-        return _tcg("asked for")
+        return TCG
     accelerator = known_accelerator()
     if accelerator is None:
         accelerator = _probe(kernel, deadline)
@@ -139,7 +142,7 @@ def _host_key() -> str:
 
 
 def _tcg(reason: str) -> Accelerator:
-    return Accelerator("tcg", reason, "max", PATIENCE["tcg"])
+    return replace(TCG, reason=reason)
 
 
 def _probe(kernel: Path | None, deadline: Deadline) -> Accelerator:

@@ -8,6 +8,7 @@ no longer be asked is a HarnessError, unless coming back was what was asked of i
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from harness.errors import (
 from harness.guest.agent import AgentTransport
 from harness.guest.transport import CommandResult, TransportLost, abbreviate
 from harness.host import qemu_version
+from harness.machine import records
 from harness.machine.views import Views
 from harness.qemu import Frozen, Journal, Unit, snapshot
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from harness.qemu import Console, Emulator, Qmp
     from harness.site import Site
 
+log = logging.getLogger(__name__)
+
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
 _REBOOT_S = 90.0
@@ -46,10 +50,6 @@ _UNIT_S = 60.0
 _PRESS_S = 4.0
 _LAUNCH_S = 15.0
 _FREEZE_S = 30.0
-
-_KEPT = ("argv.txt", "console.log", "lifecycle.jsonl", "qemu.log", "qmp.jsonl")
-# A guest clock this far off after a restore was not set, seconds.
-CLOCK_SLACK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +239,6 @@ class Machine(Views):
         """The running boot's id, from the kernel; a restore does not change it."""
         return self.read_file("/proc/sys/kernel/random/boot_id").strip()
 
-    def clock_error(self) -> float:
-        """Return how far the guest's clock is ahead of the host's, seconds."""
-        asked = time.time()
-        said = self.agent.time(self.deadline(_COMMAND_S, "the guest's clock"))
-        return said - (asked + time.time()) / 2
-
     def wait_ready(self, deadline: Deadline) -> None:
         """Wait until the guest takes commands. Raises DeadlineExpired."""
         self.agent.ping(deadline)
@@ -302,6 +296,14 @@ class Machine(Views):
             raise GuestFailure(
                 f"{self.name}: ended, but not by its own doing", seen=str(event.data)
             )
+
+    def stop(self, timeout: float = _SHUTDOWN_S) -> None:
+        """End it down the whole ladder: power button, QMP quit, SIGTERM, SIGKILL."""
+        try:
+            self.shutdown(timeout)
+        except (HarnessError, GuestFailure) as error:
+            log.warning("%s: %s; ending QEMU", self.name, error.summary)
+        self.end()
 
     def crash(self) -> None:
         """Cut the power: the guest's caches are lost, its disk stays as it is."""
@@ -377,19 +379,5 @@ class Machine(Views):
     # Evidence -----------------------------------------------------------------------
 
     def collect(self, into: Path) -> None:
-        """Copy what a report keeps: console, QMP, command line, steps, journal.
-
-        Never raises: evidence of a broken machine is wanted most. What could not be had
-        is named in a file of its own.
-        """
-        into.mkdir(parents=True, exist_ok=True)
-        for name in _KEPT:
-            if (self.directory / name).exists():
-                shutil.copyfile(self.directory / name, into / name)
-        try:
-            said = self.execute(
-                "journalctl", "-o", "json", "--no-pager", "-n", "5000", timeout=20
-            )
-            (into / "journal.json").write_text(said.check().stdout)
-        except (HarnessError, GuestFailure) as error:
-            (into / "journal.missing.txt").write_text(f"{error}\n")
+        """Copy what a report keeps; never raises, for a dead machine either."""
+        records.collect(self, into)

@@ -3,7 +3,9 @@
 It says `sector up, saved N` on the serial port, N being what it keeps on its disk. Then
 each byte that is typed counts one up and answers with the count, except for `W` (save
 the count on disk), `R` (reset), `Q` (power off by ACPI), `P` (panic by pvpanic) and `K`
-(print the words of a kernel panic). Assembled from `sector.s` by
+(print the words of a kernel panic). The power button powers it off, too.
+
+Assembled from `sector.s` by
 
     as --32 sector.s -o sector.o
     ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o sector.bin sector.o
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CODE = bytes.fromhex(
-    "31c08ed88ec08ed0bc007cbeb07cac84c07405e88b00ebf6b80102e87700a000060430e8"
-    "7b00b00ae87600c606000530bafd03eca80174f8baf803ec3c5074313c5174353c52743a"
-    "3c5774103c4b7438fe060005a00005e84700ebd4a000052c30a20006b80103e82b00b077"
-    "e83200ebbfba0505b001eeebb7ba0406b80020efebaeb0fee664eba8bec27cac84c074a0"
-    "e80e00ebf6bb0006b90200ba8000cd13c350bafd03eca82074f858baf803eec373656374"
-    "6f722075702c20736176656420004b65726e656c2070616e6963202d206e6f742073796e"
-    "63696e673a2061736b656420746f0a00"
+    "31c08ed88ec08ed0bc007cbec07cac84c07405e89b00ebf6b80102e88700a000060430e8"
+    "8b00b00ae88600c606000530ba0206b80001efba0006edf6c4017549bafd03eca80174ef"
+    "baf803ec3c5074313c5174353c52743a3c5774103c4b7438fe060005a00005e84700ebcb"
+    "a000052c30a20006b80103e82b00b077e83200ebb6ba0505b001eeebaeba0406b80020ef"
+    "eba5b0fee664eb9fbed27cac84c07497e80e00ebf6bb0006b90200ba8000cd13c350bafd"
+    "03eca82074f858baf803eec3736563746f722075702c20736176656420004b65726e656c"
+    "2070616e6963202d206e6f742073796e63696e673a2061736b656420746f0a00"
 )
 BANNER = "sector up, saved "
 SIZE = 1 << 20

@@ -20,7 +20,14 @@ start:
   mov $'\n',%al
   call putc
   movb $'0',0x500
+  mov $0x602,%dx
+  mov $0x0100,%ax
+  out %ax,%dx
 key:
+  mov $0x600,%dx
+  in %dx,%ax
+  test $1,%ah
+  jnz off
   mov $0x3fd,%dx
   in %dx,%al
   test $1,%al

@@ -21,9 +21,9 @@ from harness.cli.ground import (
     check_names,
     stand,
 )
-from harness.cli.running import run_directory
 from harness.cli.say import live, show, table
 from harness.deadline import Deadline
+from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def bench(
         ensure(stage, vm, ground, progress)
         deadline = Deadline.after(_SITE_S, "the site to open")
         with (
-            run_directory() as directory,
+            runtime_directory() as directory,
             open_site(
                 ground.fleet.network,
                 directory,

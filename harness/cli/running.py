@@ -7,24 +7,17 @@ so it does not matter whether `harness up` or a kept test run started it.
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import socket
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from harness.errors import Fault, HostError, InputError
+from harness.errors import Fault, InputError
+from harness.runtime import runtime_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 STATE = "up.json"
-_LOCK = "lock"
 _AGENT = "agent.sock"
 _SOCKETS_BELOW = ("*/", "*/*/", "*/*/*/")  # run directory, test, machine
 
@@ -54,47 +47,6 @@ class Running:
         return self.directory / "monitor.sock"
 
 
-def root() -> Path:
-    """Return the place of all run directories of this user; mode 0700 or HostError."""
-    # On disk, since /tmp may be memory; short, since a socket's path has 107 bytes.
-    path = Path("/var/tmp") / f"vma-{os.geteuid()}"  # noqa: S108 - checked below
-    path.mkdir(mode=0o700, exist_ok=True)
-    status = path.lstat()
-    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise HostError(
-            f"{path} is not this user's own directory with mode 0700",
-            hint=f"remove it, or make it so: chmod 700 {path}",
-        )
-    return path
-
-
-@contextmanager
-def run_directory(base: Path | None = None) -> Iterator[Path]:
-    """Hold a private directory, after sweeping those whose process is gone.
-
-    A process that is killed leaves its directory, but not the lock on it.
-    """
-    place = base or root()
-    with FileLock(place / _LOCK):
-        for left in place.iterdir():
-            _sweep(left)
-        directory = place / secrets.token_hex(3)
-        directory.mkdir(mode=0o700)
-        alive = FileLock(directory / _LOCK)
-        alive.acquire()
-    try:
-        yield directory
-    finally:
-        alive.release()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _sweep(directory: Path) -> None:
-    if directory.is_dir():
-        with suppress(Timeout), FileLock(directory / _LOCK, timeout=0):
-            shutil.rmtree(directory, ignore_errors=True)
-
-
 def announce(running: Running) -> None:
     """Write what other terminals need to know; in place at once or not at all."""
     facts = {**asdict(running), "directory": str(running.directory)}
@@ -105,7 +57,7 @@ def announce(running: Running) -> None:
 
 def running(base: Path | None = None) -> list[Running]:
     """List the machines of this user that run now."""
-    place = base or root()
+    place = base or runtime_root()
     sockets = {
         path for depth in _SOCKETS_BELOW for path in place.glob(f"{depth}{_AGENT}")
     }

@@ -19,9 +19,10 @@ from harness.cli.ground import (
     check_names,
     stand,
 )
-from harness.cli.running import Running, announce, run_directory
+from harness.cli.running import Running, announce
 from harness.cli.say import live, out
 from harness.deadline import Deadline
+from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def up(
     deadline = Deadline.after(_SITE_S, "the site to open")
     with (
         interrupts_held(),
-        run_directory() as directory,
+        runtime_directory() as directory,
         open_site(
             ground.fleet.network,
             directory,

@@ -17,7 +17,7 @@ from harness.plugin import budget
 from harness.plugin.machines import MachineFactory
 from harness.plugin.options import SETTINGS
 from harness.plugin.run import RUN, current
-from harness.plugin.runtime import runtime_directory
+from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,8 +198,7 @@ def _attempt(
     """Boot or thaw, advance, freeze; leave nothing behind on failure."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="harness-", dir="/tmp") as scratch:
-        directory = Path(scratch)
+    with runtime_directory() as directory:
         deadline = Deadline.after(
             _BUILD_BUDGET_S * ground.accelerator.patience, f"stage {stage.name}"
         )
@@ -209,8 +207,22 @@ def _attempt(
         ) as site:
             progress.step(f"stage {stage.name} of {vm}: {stage.title}")
             with _start(vm, ground, site, directory / vm, parent, home) as machine:
-                stage.advance(machine, ground)
+                with _evidence(machine, home, progress):
+                    stage.advance(machine, ground)
                 machine.freeze(home)
+
+
+@contextmanager
+def _evidence(machine: Machine, home: Path, progress: Progress) -> Iterator[None]:
+    """Keep what a machine said when it did not get to the stage."""
+    try:
+        yield
+    except Exception:
+        into = home.with_name(f"{home.name}.failed")
+        shutil.rmtree(into, ignore_errors=True)
+        machine.collect(into)
+        progress.step(f"what {machine.name} said is kept in {into}")
+        raise
 
 
 @contextmanager

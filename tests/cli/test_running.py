@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import process
-from harness.cli.running import Running, announce, find, run_directory, running
+from harness.cli.running import Running, announce, find, running
 from harness.deadline import Deadline, poll
 from harness.errors import InputError
+from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.cli.running import run_directory
-with run_directory(Path(sys.argv[1])) as directory:
+from harness.runtime import runtime_directory
+with runtime_directory(Path(sys.argv[1])) as directory:
     (directory / "disk").write_text("big")
     (directory / "held").touch()
     sys.stdin.read()
@@ -64,7 +65,7 @@ def machine(directory: Path, stage: str = "") -> Iterator[Running]:
 
 def test_a_run_directory_is_private_and_goes_with_its_run(tmp_path: Path) -> None:
     """Mode 0700 while it is held, nothing but the root's lock afterwards."""
-    with run_directory(tmp_path) as directory:
+    with runtime_directory(tmp_path) as directory:
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert [path.name for path in tmp_path.iterdir()] in ([], ["lock"])
 
@@ -75,12 +76,12 @@ def test_the_next_run_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     with process.spawn(argv, stdin=process.PIPE, grace=1) as holder:
         waited = Deadline.after(20, "the other process to hold its directory")
         held = poll(lambda: next(tmp_path.glob("*/held"), None), waited)
-        with run_directory(tmp_path):
+        with runtime_directory(tmp_path):
             assert held.exists()
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
         assert held.exists()
-        with run_directory(tmp_path):
+        with runtime_directory(tmp_path):
             assert not held.parent.exists()
 
 

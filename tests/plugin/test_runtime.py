@@ -10,8 +10,8 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import HostError
-from harness.plugin.runtime import runtime_directory
 from harness.process import kill, spawn
+from harness.runtime import runtime_directory
 from tests.plugin.child import ROOT
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HOLD = (
     "import sys, time; from pathlib import Path;"
-    "from harness.plugin.runtime import runtime_directory;"
+    "from harness.runtime import runtime_directory;"
     "import contextlib; s = contextlib.ExitStack();"
     "d = s.enter_context(runtime_directory(Path(sys.argv[1])));"
     "(d / 'disk').touch(); sys.stdin.read()"

@@ -32,7 +32,7 @@ def runtime_directory(base: Path | None = None) -> Iterator[Path]:
     Also sweeps what processes that were killed left behind. Raises HostError when the
     place belongs to somebody else.
     """
-    root = private(_root() if base is None else base)
+    root = private(runtime_root() if base is None else base)
     with FileLock(root / _LOCK):
         sweep(root)
         directory = root / secrets.token_hex(3)
@@ -64,7 +64,8 @@ def private(root: Path) -> Path:
     return root
 
 
-def _root() -> Path:
+def runtime_root() -> Path:
+    """Return where all runtime directories of this user are; it may not exist yet."""
     disk = Path("/var/tmp")  # noqa: S108 - a private directory inside, see `private`
     place = disk if os.access(disk, os.W_OK) else Path(tempfile.gettempdir())
     return place / f"vma-{os.geteuid()}"

@@ -17,6 +17,7 @@ from harness import host, qemu
 from harness.deadline import Deadline
 from harness.errors import GuestPanicked
 from harness.machine import Machine, launch, thaw
+from harness.runtime import runtime_directory
 from harness.site import Site, open_site
 from harness.stage import graph
 

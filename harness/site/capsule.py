@@ -212,7 +212,7 @@ def open_capsule(
     """Hold a capsule with its LAN for the length of the `with`.
 
     `directory` takes the script and the log of its making. Raises HostError when this
-    computer does not allow the namespaces, ProcessFailed when the LAN could not be made.
+    computer does not allow the namespaces, ProcessFailed when the LAN cannot be made.
     """
     script = directory / _SCRIPT
     script.write_text(plans.capsule_script(layout, directory), encoding="utf-8")

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import sysconfig
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -163,14 +164,12 @@ def test_the_end_of_the_with_is_the_end(network: Network, tmp_path: Path) -> Non
 def test_the_first_process_reaps_orphans(network: Network, tmp_path: Path) -> None:
     """A process whose parent went before it leaves no zombie."""
     with open_site(network, tmp_path, deadline=soon()) as site:
-        before = site.capsule.processes()
-        orphans = "for n in 1 2 3 4 5; do (sleep 0.05 & ) ; done"
+        init = site.capsule.pid
+        children = Path(f"/proc/{init}/task/{init}/children")
+        orphans = "for n in 1 2 3 4 5; do (sleep 0.5 &) ; done >/dev/null 2>&1"
         site.execute(["sh", "-c", orphans], deadline=soon()).check()
-
-        def reaped() -> bool | None:
-            return True if site.capsule.processes() == before else None
-
-        poll(reaped, Deadline.after(2, "orphans to be reaped"))
+        assert children.read_text()
+        poll(lambda: not children.read_text() or None, soon("orphans to be reaped"))
 
 
 def test_a_killed_nsenter_takes_its_command_with_it(
@@ -258,6 +257,20 @@ def test_a_lan_that_cannot_be_made_shows_why(
         open_site(network, tmp_path, deadline=soon()),
     ):
         pass
+
+
+def test_a_lan_that_takes_too_long_is_given_up(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline counts while it is being made, and what was made goes at once."""
+    monkeypatch.setattr(layout, "capsule_script", lambda *_: "exec sleep 1000")
+    began = time.monotonic()
+    with (
+        pytest.raises(DeadlineExpired),
+        open_site(network, tmp_path, deadline=Deadline.after(0.5, "a site")),
+    ):
+        pass
+    assert time.monotonic() - began < GONE_WITHIN
 
 
 def test_an_ordinary_user_has_a_whole_site(

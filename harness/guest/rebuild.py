@@ -131,7 +131,8 @@ def parse(argv: tuple[str, ...], ended: Ended) -> Rebuild:
             head, found, names = line.strip().partition(f"{sentence}: ")
             if found and not head:
                 units[key] += names.split(", ")
-    systems = _SYSTEM.findall(ended.output)
+    # Not the derivation that it was built from.
+    systems = [s for s in _SYSTEM.findall(ended.output) if not s.endswith(".drv")]
     return Rebuild(
         argv,
         ended.rc,

@@ -64,6 +64,10 @@ def state_of(path: str) -> str:
     return "present" if os.path.exists(real) else "missing"
 
 
+# Where the base system has its units.
+BASE_UNITS = "/usr/lib/systemd/system"
+
+
 class Comparison:
     """Compares the active units' files in two unit directories and fills a plan."""
 
@@ -81,7 +85,18 @@ class Comparison:
             found = self._files(unit)
             if state in {"active", "activating"} and found and is_ours(unit):
                 self._consider(unit, *found)
+            elif unit.endswith(".target") and state == "active":
+                self._base_target(unit)
         return self.plan
+
+    def _base_target(self, unit: str) -> None:
+        """Start a target of the base's again: only its wants are the generation's.
+
+        In NixOS every target's file is in the generation (docs/reference-guest.md).
+        """
+        path = f"{BASE_UNITS}/{unit}"
+        if state_of(path) == "present":
+            self._target(unit, unitfile.load(path, path))
 
     def _files(self, unit: str) -> tuple[str, str, str, str] | None:
         """Old and new unit path, each with its base (the template of an instance)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
+from harness.deadline import Deadline, poll
 from harness.errors import InputError, ProcessFailed
 from harness.process import alive, kill
 from harness.site import NO_ANSWER, Answer
@@ -82,10 +82,11 @@ def test_options_reach_the_real_dnsmasq(site: Site) -> None:
 def test_a_dead_name_server_is_no_answer_and_no_pid(site: Site) -> None:
     """Silence is told from NXDOMAIN; asking for the PID says that it died."""
     kill(site.dns.pid)
+
+    with pytest.raises(ProcessFailed, match="dnsmasq is not running"):
+        poll(lambda: None if site.dns.pid else True, Deadline.after(10, "its death"))
     brief = Deadline.after(0.2, "no answer")
     assert site.dns.query(NAME, deadline=brief).rcode == NO_ANSWER
-    with pytest.raises(ProcessFailed, match="dnsmasq is not running"):
-        _ = site.dns.pid
     site.dns.restart()
     assert site.dns.query(NAME).addresses == (DEV,)
 

@@ -48,6 +48,7 @@ def test_a_healthy_address_answers_every_question(site: Site) -> None:
     ):
         for _ in range(8):
             watch.wait_for("ping", ok=True, deadline=soon())
+        assert dev.neighbours()[str(site.client.ip)].mac == site.client.mac
     assert watch.longest_outage("ping") == 0
     assert watch.longest_outage("tcp:8080") == 0
     assert watch.owners()[0][1] == {OLD_MAC}

@@ -23,6 +23,7 @@ from harness.stage.graph import (
     address_changed,
     lineage,
 )
+from harness.stage.spoiled import FaultyGround, Spoiler
 
 __all__ = [
     "HEARTBEATS",
@@ -30,8 +31,10 @@ __all__ = [
     "STAGES",
     "TALKER",
     "Cached",
+    "FaultyGround",
     "Ground",
     "Machines",
+    "Spoiler",
     "Stage",
     "address_changed",
     "cached",

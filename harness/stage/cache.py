@@ -19,10 +19,10 @@ from harness.errors import GuestPanicked
 from harness.machine import Machine, launch, thaw
 from harness.runtime import runtime_directory
 from harness.site import Site, open_site
-from harness.stage import graph
+from harness.stage import graph, spoiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.stage.graph import Ground, Stage
 
@@ -61,8 +61,12 @@ class Cached:
 
 def stage_digest(stage: str, vm: str, ground: Ground) -> str:
     """Digest everything that the state of `vm` at `stage` is a function of."""
+    return _digest(spoiled.route(stage, vm, ground), vm, ground)
+
+
+def _digest(route: Sequence[Stage], vm: str, ground: Ground) -> str:
     inputs = {
-        "stages": [s.name for s in graph.lineage(stage)],
+        "stages": [stage.name for stage in route],
         "code": _code_digest(),
         "vm": ground.vm(vm).model_dump(mode="json"),
         "network": ground.fleet.network.model_dump(mode="json"),
@@ -73,6 +77,9 @@ def stage_digest(stage: str, vm: str, ground: Ground) -> str:
         "qemu": host.qemu_version(),
         "accelerator": (ground.accelerator.name, ground.accelerator.cpu),
     }
+    fault = spoiled.fault_of(vm, ground)
+    if fault is not None and any("+" in stage.name for stage in route):
+        inputs["fault"] = fault.digest
     text = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -90,14 +97,19 @@ def ensure(stage: str, vm: str, ground: Ground, progress: Progress) -> Path:
 
     All workers of a run, and all runs of a user, share one lock per stage.
     """
-    digest = stage_digest(stage, vm, ground)
-    home = _home() / f"{stage}-{vm}-{digest}"
+    return _ensure(spoiled.route(stage, vm, ground), vm, ground, progress)
+
+
+def _ensure(
+    route: Sequence[Stage], vm: str, ground: Ground, progress: Progress
+) -> Path:
+    home = _home() / f"{route[-1].name}-{vm}-{_digest(route, vm, ground)}"
     if (home / _MANIFEST).exists():
         return home
     with FileLock(f"{home}.lock"):
         if (home / _MANIFEST).exists():
             return home
-        _build(graph.STAGES[stage], vm, ground, progress, home)
+        _build(route, vm, ground, progress, home)
     return home
 
 
@@ -119,6 +131,7 @@ def machine_at(
         site,
         directory,
         ground.accelerator,
+        adapt=spoiled.adapter(vm, ground),
         lab=ground.fleet.lab,
     ) as machine:
         yield machine
@@ -153,21 +166,20 @@ def _home() -> Path:
 
 
 def _build(
-    stage: Stage, vm: str, ground: Ground, progress: Progress, home: Path
+    route: Sequence[Stage], vm: str, ground: Ground, progress: Progress, home: Path
 ) -> None:
     """Build a stage into `home`, with one more try after a panic of the emulator.
 
     Under TCG about 1 boot in 130 panics through no fault of the guest
     (`docs/machine.md`); the retry is counted in the manifest and never hidden.
     """
-    parent = stage.parent and ensure(stage.parent, vm, ground, progress)
+    stage = route[-1]
+    parent = _ensure(route[:-1], vm, ground, progress) if route[:-1] else None
     started = time.monotonic()
     retries = 0
     while True:
         try:
-            _attempt(
-                stage, vm, ground, progress, Path(parent) if parent else None, home
-            )
+            _attempt(stage, vm, ground, progress, parent, home)
         except GuestPanicked as panic:
             if retries:
                 raise

@@ -75,7 +75,6 @@ class AgentTransport:
         self._watch = watch
         self._wire = Wire(socket, watch)
         self._lock = threading.RLock()
-        self._directories: dict[str, str] = {}
         _SHARED[socket.absolute()] = self
 
     @classmethod
@@ -118,8 +117,8 @@ class AgentTransport:
     ) -> Running:
         """Start a command without waiting for it; others may run meanwhile."""
         name = argv[0]
-        failure = ""
-        for path in self._candidates(name):
+        failure = f"{name}: not found in {':'.join(PATH)}"
+        for path in self._candidates(name, deadline):
             try:
                 pid = self._exec(path, argv[1:], stdin, deadline)
             except AgentError as error:
@@ -127,7 +126,6 @@ class AgentTransport:
                     raise
                 failure = error.description
             else:
-                self._directories[name] = path
                 return Running(self, tuple(argv), pid)
         return Running(self, tuple(argv), 0, failure=failure)
 
@@ -187,17 +185,29 @@ class AgentTransport:
         argv = ["/bin/sh", "-c", _KILL_TREE, "sh", str(pid)]
         self.execute(argv, deadline=deadline)
 
-    def _candidates(self, name: str) -> list[str]:
-        """List where a program may be: searched by trying, not by a process of its own.
+    def _candidates(self, name: str, deadline: Deadline) -> Iterator[str]:
+        """Find where a program is, in the order of PATH.
 
-        A failed attempt costs the guest one fork, a `sh` or `env` that searches costs a
-        whole program start, and where the program was found is remembered.
+        Asking the agent for the file costs 2 ms each; a failed attempt to run it costs
+        the guest a fork, and a `sh` or `env` that searches a whole program start.
         """
         if "/" in name:
-            return [name]
-        paths = [f"{directory}/{name}" for directory in PATH]
-        known = self._directories.get(name)
-        return paths if known is None else [known, *(p for p in paths if p != known)]
+            yield name
+            return
+        for directory in PATH:
+            path = f"{directory}/{name}"
+            if self._exists(path, deadline):
+                yield path
+
+    def _exists(self, path: str, deadline: Deadline) -> bool:
+        """Whether a file is there; where the agent will not tell, trying it decides."""
+        with self._lock:
+            try:
+                handle = self._open(path, "r", deadline)
+            except AgentError as error:
+                return not _no_such_program(error)
+            self._wire.request("guest-file-close", deadline, handle=handle)
+            return True
 
     def _exec(
         self, path: str, args: Sequence[str], stdin: bytes, deadline: Deadline
@@ -319,7 +329,6 @@ class Running:
 
 
 def _no_such_program(error: AgentError) -> bool:
-    """Whether a refused `guest-exec` is about the program and not about the agent."""
-    return "Failed to execute child process" in error.description or (
-        "No such file or directory" in error.description
-    )
+    """Whether a refusal is about the program, and not about the agent's own ability."""
+    reasons = ("Failed to execute child process", "No such file", "Not a directory")
+    return any(reason in error.description for reason in reasons)

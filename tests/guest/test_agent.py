@@ -12,8 +12,9 @@ import pytest
 from harness import process
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, GuestFailure, MachineDied
+from harness.guest import agent as agent_module
 from harness.guest.agent import AgentError, AgentTransport
-from harness.guest.transport import TransportLost
+from harness.guest.transport import PATH, TransportLost
 from tests.guest.agent_peer import serve
 
 if TYPE_CHECKING:
@@ -63,14 +64,20 @@ def test_an_unknown_program_is_a_result(agent: AgentTransport) -> None:
     assert "no-such-program" in result.stderr
 
 
-def test_the_place_of_a_program_is_searched_once(
-    agent: AgentTransport, peer: AgentPeer
+def test_a_program_is_searched_without_running_anything(
+    agent: AgentTransport,
+    peer: AgentPeer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second run of the same program costs one exec request."""
-    agent.execute(["true"], deadline=soon())
-    peer.seen.clear()
-    agent.execute(["true"], deadline=soon())
+    """The first place that has the program wins, also when it appears there later."""
+    monkeypatch.setattr(agent_module, "PATH", (str(tmp_path / "bin"), *PATH))
+    assert agent.execute(["echo", "theirs"], deadline=soon()).stdout == "theirs\n"
     assert peer.seen.count("guest-exec") == 1
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "echo").write_text("#!/bin/sh\necho ours\n")
+    (tmp_path / "bin" / "echo").chmod(0o755)
+    assert agent.execute(["echo", "theirs"], deadline=soon()).stdout == "ours\n"
 
 
 def test_environment_is_ours_alone(agent: AgentTransport) -> None:

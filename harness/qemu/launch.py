@@ -43,8 +43,8 @@ class Enter(Protocol):
 
 
 def here(argv: Sequence[str]) -> list[str]:
-    """Run it where we are: the way in for machines without a site."""
-    return list(argv)
+    """Run it where we are, for no longer than we are: the way without a site."""
+    return ["setpriv", "--pdeathsig=KILL", "--", *argv]
 
 
 @dataclass
@@ -162,7 +162,8 @@ def launch(
         output = stack.enter_context((plan.directory / "qemu.log").open("ab"))
         process = stack.enter_context(
             spawn(
-                enter(argv),
+                # A session of its own: Ctrl-C in a terminal is for us to act on.
+                ["setsid", *enter(argv)],
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],

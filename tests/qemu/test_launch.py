@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import GuestPanicked, LaunchFailed, MachineDied
-from harness.process import alive
+from harness.process import alive, run
 from harness.qemu import Emulator, launch
 from tests.qemu.sector import BANNER, plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def soon(awaited: str = "the test") -> Deadline:
@@ -176,6 +174,29 @@ def test_finds_qemu_behind_the_command_that_entered(directory: Path) -> None:
         assert emulator.pid != emulator.process.pid
         assert psutil.Process(emulator.pid).name().startswith("qemu-system")
     assert not alive(emulator.pid)
+
+
+def test_a_killed_owner_takes_qemu_along(directory: Path) -> None:
+    """Without a site too, where no capsule would see to it."""
+    script = (
+        "from pathlib import Path; from harness.deadline import Deadline;"
+        "from harness.qemu import launch; from tests.qemu.sector import plan; import os"
+        f"\nwith launch(plan(Path({str(directory)!r}), paused=True),"
+        " deadline=Deadline.after(20, 'QEMU')) as emulator:"
+        "\n    print(emulator.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    root = str(Path(__file__).parents[2])
+    ended = run([sys.executable, "-c", script], deadline=soon(), cwd=Path(root))
+    assert ended.rc == -signal.SIGKILL
+    pid = int(ended.stdout)
+    poll(lambda: None if alive(pid) else True, soon("QEMU to be gone"))
+
+
+def test_ctrl_c_in_the_terminal_is_not_for_qemu(directory: Path) -> None:
+    """It is in a session of its own; its end stays ours to order."""
+    with launch(plan(directory, paused=True), deadline=soon()) as emulator:
+        assert os.getsid(emulator.pid) != os.getsid(0)
+        assert emulator.pid == emulator.process.pid
 
 
 def test_leftover_sockets_do_not_matter(directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stage("onboarded")
 
-# The invariants of lab-v0's unit, in systemd's words (coding-lab, docs/reference/lab-v0).
+# lab-v0's unit in systemd's words (coding-lab, docs/reference/lab-v0).
 _LAB_UNIT = {
     "KillMode": "process",
     "Type": "simple",
@@ -72,7 +72,7 @@ def test_timers_users_and_what_must_not_be_there(
         "nixos-rebuild switch" in bento and "systemctl reboot" not in bento,
         bento[-500:],
     )
-    user = dev.testinfra.user(fleet.lab.user)
+    user: Any = dev.testinfra.user(fleet.lab.user)
     check.check("lab's user exists", user.exists, fleet.lab.user)
     version = dev.succeed("nixos-version").strip()
     check.check("it is a NixOS of the plan's release", version[:5] == "25.11", version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nixguest import activate, users  # type: ignore[import-not-found]
+from nixguest import activate, users
 
 if TYPE_CHECKING:
     from pathlib import Path

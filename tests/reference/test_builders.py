@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nixguest import etc_tree, initrd  # type: ignore[import-not-found]
+from nixguest import etc_tree, initrd
 
 NIXOS = Path(__file__).parents[2] / "harness/image/reference/nixos"
 

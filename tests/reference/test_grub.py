@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nixguest import grub  # type: ignore[import-not-found]
+from nixguest import grub
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +123,7 @@ def test_full_boot_leaves_the_old_menu(
         raise OSError(28, os.strerror(28))
 
     newer = machine.generation(2, "new")
-    monkeypatch.setattr(grub.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         machine.install(newer)
     assert (machine.boot / "grub/grub.cfg").read_text() == before

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from nixguest import files, lab, switch  # type: ignore[import-not-found]
+from nixguest import files, lab, switch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,7 @@ def test_interrupted_write_leaves_the_old_file(
     def broken(_old: str, _new: str) -> None:
         raise OSError("power cut")
 
-    monkeypatch.setattr(files.os, "rename", broken)
+    monkeypatch.setattr(os, "rename", broken)
     with pytest.raises(OSError, match="power cut"):
         files.write_atomically(str(path), "new")
     assert path.read_text() == "old"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from nixguest.plan import Comparison, Plan, template_of  # type: ignore[import-not-found]
+from nixguest.plan import Comparison, Plan, template_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +34,8 @@ def plan(directories: tuple[Path, Path], old: Units, new: Units, **states: str) 
             else:
                 path.write_text(text)
     active = dict.fromkeys(old, "active") | states
-    paths = map(str, directories)
-    return Comparison(Plan(), *paths, active).collect(lambda _: True)
+    paths = [str(directory) for directory in directories]
+    return Comparison(Plan(), paths[0], paths[1], active).collect(lambda _: True)
 
 
 def decided(result: Plan) -> dict[str, set[str]]:
@@ -149,7 +149,8 @@ def test_instances_follow_their_template(directories: tuple[Path, Path]) -> None
     """A running instance is restarted when its template changes."""
     for directory, text in zip(directories, CHANGED, strict=True):
         (directory / "x@.service").write_text(text)
-    comparison = Comparison(Plan(), *map(str, directories), {"x@one.service": "active"})
+    old, new = map(str, directories)
+    comparison = Comparison(Plan(), old, new, {"x@one.service": "active"})
     result = comparison.collect(lambda _: True)
     assert decided(result) == {"stop": {"x@one.service"}, "start": {"x@one.service"}}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nixguest import unitfile  # type: ignore[import-not-found]
+from nixguest import unitfile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -84,7 +84,7 @@ class MachinePlan:
     incoming: bool = False
     paused: bool = False
     machine_type: str = "q35"
-    tb_size: int = 128
+    tb_size: int = 256
     kernel: Path | None = None
     initrd: Path | None = None
     append: str | None = None

@@ -45,7 +45,7 @@ qemu-system-x86_64
 -rtc base=utc,clock=host
 -device pvpanic
 -machine q35,memory-backend=ram,hpet=off
--accel tcg,thread=multi,tb-size=128
+-accel tcg,thread=multi,tb-size=256
 -cpu max
 -smp cpus=2,sockets=1,cores=2,threads=1
 -m size=1024M

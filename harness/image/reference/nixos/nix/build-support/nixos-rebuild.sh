@@ -70,18 +70,23 @@ else
   case $action in
     build) buildFlags+=(--out-link result) ;;
     dry-build) buildFlags+=(--no-out-link --dry-run) ;;
-    *) buildFlags+=(--no-out-link) ;;
+    test | dry-activate) buildFlags+=(--no-out-link) ;;
   esac
-  system=$(/usr/bin/nix-build '<nixpkgs/nixos>' --attr system "${buildFlags[@]}") || exit
   case $action in
-    switch | boot) /usr/bin/nix-env -p "$profile" --set "$system" || exit ;;
-    build | dry-build)
-      [ -z "$system" ] || echo "$system"
-      exit 0
+    switch | boot)
+      # Evaluates, builds and sets the profile in one process: starting Nix is not free.
+      /usr/bin/nix-env -p "$profile" -f '<nixpkgs/nixos>' --set -A system "${buildFlags[@]}" || exit
+      system=$(readlink -f "$profile")
       ;;
+    *) system=$(/usr/bin/nix-build '<nixpkgs/nixos>' --attr system "${buildFlags[@]}") || exit ;;
   esac
 fi
-[ "$action" != build ] || exit 0
+case $action in
+  build | dry-build)
+    [ -z "$system" ] || echo "$system"
+    exit 0
+    ;;
+esac
 
 run=()
 if [ -d /run/systemd/system ] && [ "${NIXOS_SWITCH_USE_DIRTY_ENV:-}" != 1 ]; then

@@ -7,9 +7,7 @@ and can be run any number of times.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 
 from . import files, users
@@ -21,8 +19,7 @@ GC_ROOTS = "/nix/var/nix/gcroots"
 
 def main(toplevel: str) -> None:
     """Entry point of `activate`."""
-    with open(f"{toplevel}/activation.json", encoding="utf-8") as file:
-        spec = json.load(file)
+    spec = files.load_json(f"{toplevel}/activation.json")
     status = 0
     users.apply(spec)
     setup_etc(os.path.realpath(f"{toplevel}/etc"))
@@ -103,8 +100,17 @@ def _link(static: str, etc: str, name: str) -> None:
     target, path = f"{static}/{name}", f"{etc}/{name}"
     if os.path.isdir(path) and not os.path.islink(path):
         # A directory of the base is in the way: the generation owns this name now.
-        shutil.rmtree(path)
+        _remove_tree(path)
     files.link_atomically(target, path)
+
+
+def _remove_tree(path: str) -> None:
+    for entry in os.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            _remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
 
 
 def _copy(source: str, etc: str, name: str) -> None:

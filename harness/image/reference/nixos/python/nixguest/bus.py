@@ -146,10 +146,11 @@ class Manager:
     def active_units(self) -> dict[str, tuple[str, str]]:
         """ActiveState and SubState of each unit that is not inactive."""
         (units,) = self.bus.call(self.ADDRESS, "ListUnits")
+        # name, description, load state, active state, sub state, following, path, job
         return {
-            unit[0]: (unit[3], unit[4])
-            for unit in units
-            if not unit[6] and unit[3] != "inactive"
+            name: (state, sub_state)
+            for name, _, _, state, sub_state, following, *_ in units
+            if not following and state != "inactive"
         }
 
     def unit_property(self, unit: str, interface: str, name: str) -> Any:

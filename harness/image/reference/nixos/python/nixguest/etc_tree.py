@@ -7,8 +7,9 @@ the tree that comes out has the same shape.
 
 from __future__ import annotations
 
-import json
 import os
+
+from .files import derivation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,5 @@ def build(out: str, attrs: dict[str, Any]) -> None:
 
 def main() -> None:
     """Entry point of the derivation."""
-    with open(os.environ["NIX_ATTRS_JSON_FILE"], encoding="utf-8") as file:
-        attrs = json.load(file)
+    attrs = derivation()
     build(attrs["outputs"]["out"], attrs)

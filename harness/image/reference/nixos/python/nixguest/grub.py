@@ -10,9 +10,7 @@ One step goes beyond NixOS: files are on the disk (fsync) before a name points t
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 import time
 
@@ -82,10 +80,13 @@ def kernel_name(store_path: str) -> str:
 
 def generations(directory: str, profile: str = "system") -> list[tuple[int, str]]:
     """Return number and link of each generation, newest first."""
-    pattern = re.compile(rf"{re.escape(profile)}-(\d+)-link")
-    found = (pattern.fullmatch(name) for name in os.listdir(directory))
-    numbered = [(int(match[1]), f"{directory}/{match[0]}") for match in found if match]
-    return sorted(numbered, reverse=True)
+    before, after = f"{profile}-", "-link"
+    found = []
+    for name in os.listdir(directory):
+        number = name.removeprefix(before).removesuffix(after)
+        if name == f"{before}{number}{after}" and number.isdecimal():
+            found.append((int(number), f"{directory}/{name}"))
+    return sorted(found, reverse=True)
 
 
 def entry_of(title: str, link: str) -> Entry | None:
@@ -211,8 +212,7 @@ def install_grub(settings: dict[str, Any], boot: str) -> None:
 
 def main(toplevel: str) -> None:
     """Entry point of bin/install-bootloader; the settings are the new system's own."""
-    with open(f"{toplevel}/boot.json", encoding="utf-8") as file:
-        settings = json.load(file)
+    settings = files.load_json(f"{toplevel}/boot.json")
     say("updating GRUB 2 menu...")
     try:
         install(toplevel, settings, search=search_command(BOOT))

@@ -5,9 +5,10 @@ Format: Linux, Documentation/driver-api/early-userspace/buffer-format.rst ("newc
 
 from __future__ import annotations
 
-import json
 import lzma
 import os
+
+from .files import derivation
 
 FILE, DIRECTORY, LINK = 0o100000, 0o040000, 0o120000
 
@@ -101,8 +102,7 @@ def build(attrs: dict[str, object], modules: str) -> bytes:
 
 def main() -> None:
     """Entry point of the derivation."""
-    with open(os.environ["NIX_ATTRS_JSON_FILE"], encoding="utf-8") as file:
-        attrs = json.load(file)
+    attrs = derivation()
     below = f"{attrs['kernel']}/lib/modules"
     (version,) = os.listdir(below)
     out = attrs["outputs"]["out"]

@@ -8,8 +8,6 @@ import sys
 
 def run(argv: list[str]) -> int:
     """Run a program to its end; its exit status, 127 where it cannot be started."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     try:
         pid = os.posix_spawnp(argv[0], argv, os.environ)
     except FileNotFoundError:
@@ -20,6 +18,13 @@ def run(argv: list[str]) -> int:
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, on stderr as NixOS does it."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """One line for the person at the terminal, on stderr as NixOS does it.
+
+    Nobody may be listening any more: a switch can stop the very service (sshd, the
+    guest agent) that its caller came in by. That must not stop the switch half-way.
+    """
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass

@@ -5,8 +5,9 @@ After nixpkgs nixos/modules/system/activation/top-level.nix.
 
 from __future__ import annotations
 
-import json
 import os
+
+from .files import derivation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,5 @@ def _write(path: str, text: str, *, executable: bool = False) -> None:
 
 def main() -> None:
     """Entry point of the derivation."""
-    with open(os.environ["NIX_ATTRS_JSON_FILE"], encoding="utf-8") as file:
-        attrs = json.load(file)
+    attrs = derivation()
     build(attrs["outputs"]["out"], attrs)

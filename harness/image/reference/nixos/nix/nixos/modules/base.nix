@@ -61,6 +61,14 @@ in
       "sys-kernel-tracing.mount" "systemd-creds.socket" "systemd-journald-audit.socket"
       "systemd-pcrextend.socket" "systemd-pcrlock.socket" "systemd-sysext.socket"
     ];
+    # Each generator is a process at every boot and every daemon-reload.
+    systemd.generators = lib.genAttrs [
+      "cloud-init-generator" "systemd-debug-generator" "systemd-gpt-auto-generator"
+      "systemd-hibernate-resume-generator" "systemd-rc-local-generator"
+      "systemd-run-generator" "systemd-ssh-generator" "systemd-system-update-generator"
+      "systemd-sysv-generator" "systemd-tpm2-generator"
+    ]
+      (_: "/dev/null");
     environment.etc."systemd/journald.conf".text = "[Journal]\nStorage=persistent\nAudit=no\nSystemMaxUse=64M\n";
     environment.etc."modprobe.d/nixos.conf".text =
       lib.concatMapStrings (m: "blacklist ${m}\n") config.boot.blacklistedKernelModules;

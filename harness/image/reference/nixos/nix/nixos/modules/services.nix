@@ -71,6 +71,8 @@ in
         ExecStart = "/usr/sbin/qemu-ga --statedir /run/qemu-ga";
         Restart = "always";
         RestartSec = 0;
+        # It logs every request, fifty a second while a command is waited for.
+        LogLevelMax = "notice";
       };
     };
     # systemd-getty-generator starts it where console= names a serial line.

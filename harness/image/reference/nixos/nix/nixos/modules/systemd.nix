@@ -139,6 +139,7 @@ in
       default = [ ];
     };
     tmpfiles.rules = names;
+    generators = mkOption { type = types.attrsOf types.path; default = { }; };
     settings.Manager = section;
     # Files that go to /etc/systemd/network as they are; networking.* writes most.
     network.files = mkOption { type = types.attrsOf types.lines; default = { }; };
@@ -161,9 +162,13 @@ in
     ];
     systemd.targets.sysinit-reactivation.description = "Reactivate sysinit units";
 
-    environment.etc."systemd/system.conf".text = "[Manager]\n" + render cfg.settings.Manager;
-    environment.etc."tmpfiles.d/00-nixos.conf".text =
-      lib.concatMapStrings (rule: "${rule}\n") cfg.tmpfiles.rules;
+    environment.etc = lib.mapAttrs'
+      (name: source: lib.nameValuePair "systemd/system-generators/${name}" { inherit source; })
+      cfg.generators // {
+      "systemd/system.conf".text = "[Manager]\n" + render cfg.settings.Manager;
+      "tmpfiles.d/00-nixos.conf".text =
+        lib.concatMapStrings (rule: "${rule}\n") cfg.tmpfiles.rules;
+    };
     # A switch applies changed rules (nixos/modules/system/boot/systemd/tmpfiles.nix).
     systemd.services.systemd-tmpfiles-resetup = lib.mkIf (cfg.tmpfiles.rules != [ ]) {
       description = "Re-setup tmpfiles on a system that is already running";

@@ -1,0 +1,124 @@
+"""What a fault is: a way the world goes wrong, and the checks that must say so."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import nullcontext
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from harness.machine import Machine
+    from harness.qemu import MachinePlan
+    from harness.site import Site
+    from harness.spec import Fleet
+    from harness.stage import Ground
+
+# Where a criterion's tests lie, for faults that name none.
+SUITES: dict[str, str] = {
+    "switch-keeps-sessions": "suites/sessions",
+    "reboot-boots-guest-kernel": "suites/boot",
+    "gc-no-estale": "suites/store",
+    "swap-keeps-address": "suites/network",
+    "swap-rollback": "suites/network",
+    "inodes-within-budget": "suites/inodes",
+    "shell-lifecycle": "suites/shell/test_lifecycle.py",
+    "shell-options": "suites/shell/test_options.py",
+    "onboard-host-config": "suites/onboard",
+    "forgejo-mcp-reach": "suites/onboard",
+}
+
+
+NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+
+def must_fail(criterion: str, *checks: str) -> Mapping[str, frozenset[str]]:
+    """Expect a criterion to fail, in one at least of the checks named."""
+    return MappingProxyType({criterion: frozenset(checks)})
+
+
+class Fault:
+    """A known-bad variant of the system, or (`benign`) a harmless oddity.
+
+    Subclass it, say what must fail, and override the hooks that are needed; each does
+    nothing by default. The hooks `plan`, `spoil` and `wake` see only the machines named
+    in `machines`.
+    """
+
+    name: ClassVar[str] = ""
+    story: ClassVar[str] = ""
+    """One line: what goes wrong in the world."""
+    source: ClassVar[str] = ""
+    """Where it went wrong for somebody, such as nixpkgs#189966."""
+    expects: ClassVar[Mapping[str, frozenset[str]]] = NOTHING
+    """Criterion → names of checks; one of them at least must be among the failed."""
+    explained: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Criteria that may fail beside the expected ones, each with the reason why."""
+    tests: ClassVar[tuple[str, ...]] = ()
+    """Node ids that decide it; empty for all tests of the expected criteria."""
+    machines: ClassVar[frozenset[str]] = frozenset({"dev"})
+    after: ClassVar[str] = "onboarded"
+    """The stage whose machine `spoil` gets; later stages are built on the result."""
+    benign: ClassVar[bool] = False
+    """Harmless: nothing at all may fail."""
+    fast: ClassVar[bool] = False
+    """Part of the subset that every acceptance run makes."""
+
+    def spec(self, fleet: Fleet) -> Fleet:
+        """Change the spec that the whole run works from."""
+        return fleet
+
+    def plan(self, plan: MachinePlan) -> MachinePlan:
+        """Change QEMU's command line, at every start of a machine under test.
+
+        A frozen state only continues in a machine of the same shape: leave plans with
+        `incoming` alone, or add what the state does not mention.
+        """
+        return plan
+
+    def spoil(self, machine: Machine, ground: Ground) -> None:
+        """Change the machine once, after stage `after`; the result is frozen again.
+
+        Overriding it makes a stage of its own, whose digest has this class's source.
+        """
+
+    def wake(self, machine: Machine) -> None:
+        """Change a machine each time that a test gets it."""
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Change the LAN for the length of a test."""
+        _ = site
+        return nullcontext()
+
+    @property
+    def spoils(self) -> bool:
+        """Whether it has a stage of its own."""
+        return type(self).spoil is not Fault.spoil
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the name and of every file that its classes are written in."""
+        digest = sha256(self.name.encode())
+        for kind in type(self).__mro__[:-1]:
+            digest.update(Path(inspect.getfile(kind)).read_bytes())
+        return digest.hexdigest()
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """What pytest is to run: the tests named, or all that judge what it expects."""
+        places = dict.fromkeys(
+            SUITES.get(criterion, "suites") for criterion in self.expects
+        )
+        return self.tests or tuple(places) or ("suites",)
+
+    def touches(self, machine: str) -> bool:
+        """Whether it is about the machine of this name."""
+        return machine in self.machines
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,196 @@
+"""Ways to boot something else than the guest built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.errors import MachineError
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import configure, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.machine import Machine
+    from harness.qemu import MachinePlan
+
+CRITERION = "reboot-boots-guest-kernel"
+NEW_KERNEL = (
+    "suites/boot/test_reboot.py::test_reboot_boots_the_kernel_that_the_guest_built",
+)
+
+
+class DirectBoot(Fault):
+    """What astro/microvm.nix does, and what the migration is about."""
+
+    name = "direct-kernel-boot"
+    story = "the host boots the guest with a kernel and initrd of its own choosing"
+    source = "microvm.nix lib/runners/qemu.nix; microvm.nix#283"
+    expects = must_fail(
+        CRITERION,
+        "QEMU boots no kernel of the host's",
+        "the expected generation was booted",
+    )
+    tests = NEW_KERNEL
+
+    def __init__(self) -> None:
+        self._kernel: Path | None = None
+        self._append = ""
+
+    def plan(self, plan: MachinePlan) -> MachinePlan:
+        """Boot the kept kernel, from the first boot after `wake` on.
+
+        QEMU's boot ROM for a kernel wants the first place that the disk has, so the
+        disk is attached once more without one.
+        """
+        if self._kernel is None or plan.incoming or plan.disk is None:
+            return plan
+        disk = (
+            f"driver=qcow2,node-name=disk,file.driver=file,file.filename={plan.disk.path},"
+            "discard=unmap,cache.no-flush=on,file.cache.no-flush=on"
+        )
+        device = f"virtio-blk-pci,drive=disk,serial={plan.disk.serial}"
+        return replace(
+            plan,
+            disk=None,
+            kernel=self._kernel,
+            initrd=self._kernel.with_name("initrd"),
+            append=self._append,
+            extra=(*plan.extra, "-blockdev", disk, "-device", device),
+        )
+
+    def wake(self, machine: Machine) -> None:
+        """Take kernel and initrd of the running system out, and boot by them."""
+        home = machine.directory / "host-kernel"
+        home.mkdir(mode=0o700, exist_ok=True)
+        deadline = machine.deadline(300, "kernel and initrd to be copied")
+        for name in ("kernel", "initrd"):
+            data = machine.agent.read_file(
+                f"/run/booted-system/{name}", deadline=deadline
+            )
+            (home / name).write_bytes(data)
+        system = machine.system.state().booted
+        if system is None:
+            raise MachineError(f"{machine.name} runs no generation")
+        self._append = f"init={system.path}/init {system.params}"
+        self._kernel = home / "kernel"
+        machine.shutdown()
+        machine.start()
+
+
+class BootFull(Fault):
+    """The loader's files do not fit any more."""
+
+    name = "boot-full"
+    story = "/boot has no room for another kernel, the switch cannot install it"
+    source = "nixpkgs#189966, #23926"
+    expects = must_fail(CRITERION, "switch", "boot menu defaults to the new generation")
+    tests = NEW_KERNEL
+    fast = True
+
+    def wake(self, machine: Machine) -> None:
+        """Fill /boot up to 4 MiB."""
+        run(
+            machine,
+            "set -- $(stat -f -c '%f %S' /boot)\n"
+            "fallocate -l $(($1 * $2 - 4194304)) /boot/filler\nsync",
+        )
+
+
+class BootElsewhere(Fault):
+    """The boot loader reads another /boot than the guest writes."""
+
+    name = "boot-elsewhere"
+    story = "the guest writes its menu to a /boot that the firmware never reads"
+    source = "nixos-infect#256, #199; nixpkgs#121572"
+    expects = must_fail(CRITERION, "the expected generation was booted")
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """Mount a copy of /boot over /boot; the next boot mounts the real one."""
+        run(
+            machine,
+            """
+            modprobe loop
+            truncate -s 400M /var/elsewhere.img
+            mke2fs -q -F /var/elsewhere.img
+            mkdir -p /mnt/elsewhere
+            mount -o loop /var/elsewhere.img /mnt/elsewhere
+            cp -a /boot/. /mnt/elsewhere/
+            device=$(findmnt -no SOURCE /mnt/elsewhere)
+            umount /mnt/elsewhere
+            uuid=$(blkid -p -s UUID -o value /var/elsewhere.img)
+            mount -o loop /var/elsewhere.img /boot
+            device=$(findmnt -no SOURCE /boot | tail -n 1)
+            ln -sf "$device" "/dev/disk/by-uuid/$uuid"
+            """,
+        )
+
+
+class Pinned(Fault):
+    """Somebody chose an entry once and forgot."""
+
+    name = "old-entry-pinned"
+    story = "a one-time choice left in the boot loader wins over the newest generation"
+    source = "nixpkgs#28445"
+    expects = must_fail(
+        CRITERION,
+        "nothing pins another default",
+        "boot menu defaults to the new generation",
+    )
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """Choose the second line of all configurations, as `grub-reboot` does."""
+        block = "# GRUB Environment Block\nnext_entry=1>1\n"
+        machine.write_file("/boot/grub/grubenv", block.ljust(1024, "#"))
+        run(machine, "sync")
+
+
+class SameKernel(Fault):
+    """The store path is new, what lies there is not."""
+
+    name = "same-kernel-again"
+    story = "the new generation's kernel is the old one under another name"
+    source = "nixpkgs#67707, a loader change silently not carried out"
+    expects = must_fail(CRITERION, "another kernel than before runs")
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """Have every rebuild take a copy of the old kernel for the new one."""
+        configure(
+            machine,
+            """{ lib, pkgs, ... }: {
+  boot.kernelPackages = lib.mkOverride 10 {
+    kernel = (derivation {
+      name = "linux-claimed";
+      system = "x86_64-linux";
+      builder = "${pkgs.bash}/bin/bash";
+      args = [ "-c" ''
+        ${pkgs.coreutils}/bin/mkdir $out
+        ${pkgs.coreutils}/bin/cp ${pkgs.linux_6_12}/bzImage $out/
+        ${pkgs.coreutils}/bin/ln -s ${pkgs.linux_6_12}/lib $out/lib
+      '' ];
+    }) // { inherit (pkgs.linux_6_12) modDirVersion; };
+  };
+}
+""",
+        )
+
+
+class OneEntry(Fault):
+    """There is no way back."""
+
+    name = "no-old-entry"
+    story = "the boot menu keeps one generation only, so there is none to go back to"
+    source = "nixpkgs#26165 (entries of deleted generations lose their kernels)"
+    expects = must_fail(CRITERION, "the old generation is in the boot menu")
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """Limit the menu of every rebuild."""
+        configure(
+            machine,
+            "{ lib, ... }: { boot.loader.grub.configurationLimit = lib.mkForce 1; }\n",
+        )

@@ -1,0 +1,140 @@
+"""Ways to run out of inodes, at once or deployment by deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import COLLECTOR, configure, program, run
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+
+CRITERION = "inodes-within-budget"
+CYCLES = ("suites/inodes/test_churn.py::test_inodes_over_switch_and_gc_cycles",)
+
+_GROWTH = frozenset({"growth per cycle"})
+
+
+class SmallFileSystem(Fault):
+    """The store's new files go to a file system of its own, made for other things."""
+
+    expects = must_fail(CRITERION, "bytes per inode fit a Nix store")
+    tests = CYCLES
+    make = ""
+    fill = 0
+
+    def wake(self, machine: Machine) -> None:
+        """Let a file system of 2 GiB hold whatever changes under /nix."""
+        run(
+            machine,
+            f"""
+            modprobe loop
+            modprobe overlay
+            truncate -s 2G /var/small.img
+            mke2fs -q -F {self.make} /var/small.img
+            mkdir -p /var/small
+            mount -o loop /var/small.img /var/small
+            mkdir /var/small/upper /var/small/work /var/small/fill
+            cd /var/small/fill
+            test {self.fill} -eq 0 || seq {self.fill} | xargs touch
+            mount -t overlay overlay -o lowerdir=/nix,upperdir=/var/small/upper,\
+workdir=/var/small/work /nix
+            """,
+        )
+
+
+class FewInodes(SmallFileSystem):
+    """Fixed at mkfs time, and resizing keeps it."""
+
+    name = "too-few-inodes"
+    story = "the store's file system was made with one inode per 128 KiB"
+    source = "mke2fs(8), -T largefile; appsandbox#125"
+    make = "-i 131072"
+
+
+class NearlyFull(SmallFileSystem):
+    """It works today."""
+
+    name = "inodes-nearly-used-up"
+    story = "most inodes of the store's file system are in use"
+    source = "nix#2376; ofborg/infrastructure#66"
+    expects = must_fail(
+        CRITERION, "share of inodes in use", "head-room for more generations"
+    )
+    make = "-N 30000"
+    fill = 18000
+
+
+class OldRoot(Fault):
+    """What onboarding moved aside."""
+
+    name = "old-root-left"
+    story = "the old distribution is still there in /old-root"
+    source = "nixpkgs#140385; nixos-infect (lustration)"
+    expects = must_fail(CRITERION, "nothing of the old root is left")
+    tests = CYCLES
+
+    def wake(self, machine: Machine) -> None:
+        """Put a tree there."""
+        run(machine, "mkdir -p /old-root/usr\ncd /old-root/usr\nseq 2000 | xargs touch")
+
+
+class KeepsGenerations(Fault):
+    """It collects, but nothing is garbage."""
+
+    name = "generations-never-collected"
+    story = "the collector runs without -d, so old generations stay for ever"
+    source = "nixpkgs#79109; nix#8732"
+    expects = must_fail(CRITERION, *_GROWTH, "old generations are collected")
+    tests = CYCLES
+
+    def wake(self, machine: Machine) -> None:
+        """Drop the collector's arguments."""
+        program(machine, COLLECTOR, "exec /usr/bin/nix-collect-garbage")
+
+
+class Leak(Fault):
+    """Build logs, worktrees, caches: it is never the store alone."""
+
+    name = "leak-outside-the-store"
+    story = "every deployment leaves hundreds of files outside the store"
+    source = "nix#16283, build logs are never deleted"
+    expects = must_fail(CRITERION, *_GROWTH)
+    tests = CYCLES
+
+    def wake(self, machine: Machine) -> None:
+        """Have every activation leave files."""
+        configure(
+            machine,
+            """{ ... }: {
+  system.activationScripts.leak = ''
+    directory=/var/log/leak/$(/usr/bin/date +%s%N)
+    /usr/bin/mkdir -p $directory
+    cd $directory
+    /usr/bin/seq 900 | /usr/bin/xargs /usr/bin/touch
+  '';
+}
+""",
+        )
+
+
+class BytesOnly(Fault):
+    """`df -h` looks fine."""
+
+    name = "gc-frees-bytes-only"
+    story = "the collector frees the bytes of what it deletes, but not its inodes"
+    source = "nix#16283"
+    expects = must_fail(CRITERION, *_GROWTH)
+    tests = CYCLES
+
+    def wake(self, machine: Machine) -> None:
+        """Have every collection leave as many empty files as a deployment had."""
+        program(
+            machine,
+            COLLECTOR,
+            '/usr/bin/nix-collect-garbage "$@"\nstatus=$?\n'
+            "directory=/nix/var/trash/$(date +%s%N)\n"
+            'mkdir -p "$directory"\ncd "$directory"\nseq 1200 | xargs touch\n'
+            "exit $status",
+        )

@@ -1,0 +1,266 @@
+"""Ways to lose an address, to share it, or to be told another one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from harness.errors import MachineError
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import follow, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from ipaddress import IPv4Address
+
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Fleet, Migration
+
+CRITERION = "swap-keeps-address"
+SWAPPED = (
+    "suites/network/test_swap.py::test_swapped_address_survives_reboot_and_dnsmasq",
+)
+SWAP = ("suites/network/test_swap.py::test_swap_moves_the_address",)
+
+_DNS = frozenset({"DNS never gives a wrong or missing answer"})
+_ONE_OWNER = frozenset({"exactly one MAC answers for the final address"})
+# networkd takes the first file by name that matches a link; the generation's is 40-.
+_FIRST_FILE = "/etc/systemd/network/10-fault.network"
+_NO_ONES_MAC = "02:00:00:00:00:99"
+
+
+class LanFault(Fault):
+    """Something on the LAN; remembers the migration that the spec has."""
+
+    tests = SWAPPED
+    expects = must_fail(CRITERION, *_DNS)
+
+    def __init__(self) -> None:
+        self._fleet: Fleet | None = None
+
+    def spec(self, fleet: Fleet) -> Fleet:
+        """Remember the spec; it stays as it is."""
+        self._fleet = fleet
+        return fleet
+
+    @property
+    def move(self) -> Migration:
+        """The spec's migration."""
+        if self._fleet is None or self._fleet.migration is None:
+            raise MachineError(f"fault {self.name} needs a spec with a [migration]")
+        return self._fleet.migration
+
+    def name_of(self, address: IPv4Address, site: Site) -> str:
+        """Return the DNS name of an address."""
+        return next(n for n, ip in site.network.hosts.items() if ip == address)
+
+
+class WrongRecord(LanFault):
+    """The record was moved along with the validation, and never moved back."""
+
+    name = "dns-still-temporary"
+    story = "DNS still names the temporary address after the swap"
+    source = "dnsmasq(8), --address (a DHCP lease of that name wins over it)"
+    fast = True
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Serve the temporary address."""
+        site.dns.set(self.name_of(self.move.final, site), self.move.temporary)
+        return super().site(site)
+
+
+class TwoRecords(LanFault):
+    """Every second connection goes nowhere."""
+
+    name = "dns-round-robin"
+    story = "DNS has a record for the temporary address beside the final one"
+    source = "dnsmasq(8), --host-record (two lines of one name give both addresses)"
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Serve both."""
+        name = self.name_of(self.move.final, site)
+        site.dns.set(name, self.move.final, self.move.temporary)
+        return super().site(site)
+
+
+class LongTtl(LanFault):
+    """Right today, and wrong for an hour after the next change."""
+
+    name = "dns-kept-for-an-hour"
+    story = "DNS answers may be kept for an hour"
+    source = "dnsmasq(8), --local-ttl"
+    expects = must_fail(CRITERION, "DNS answers may not be kept for long")
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Give all answers a long life."""
+        site.dns.options.append("local-ttl=3600")
+        site.dns.restart()
+        return super().site(site)
+
+
+class UnsavedChange(LanFault):
+    """The running server knows better than its configuration."""
+
+    name = "dns-right-until-restart"
+    story = "dnsmasq's configuration has the wrong address, which shows at its restart"
+    source = "dnsmasq(8), NOTES (SIGHUP does not read the configuration again)"
+    expects = must_fail(CRITERION, "DNS is right after a restart of dnsmasq")
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Write the wrong record and leave the server as it runs."""
+        name = self.name_of(self.move.final, site)
+        site.dns.set(name, self.move.temporary, restart=False)
+        return super().site(site)
+
+
+class TwoOwners(LanFault):
+    """The old microVM, started again by its host."""
+
+    name = "two-owners"
+    story = "the old VM was not stopped and answers on the final address as well"
+    source = "microvm.nix#508, #509"
+    expects = must_fail(CRITERION, *_ONE_OWNER)
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Have a second machine with the address, and with services on it."""
+        with ExitStack() as stack:
+            squat(stack, site, self.move.final)
+            yield
+
+
+class OldComesBack(LanFault):
+    """Restart=always."""
+
+    name = "old-vm-comes-back"
+    story = "the old VM is started again as soon as it has been shut down"
+    source = "microvm.nix nixos-modules/host (Restart=always)"
+    expects = must_fail(CRITERION, *_ONE_OWNER)
+    tests = SWAP
+    machines = frozenset({"old"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """End what came back when the LAN goes."""
+        _ = site
+        with self._stack:
+            yield
+
+    def wake(self, machine: Machine) -> None:
+        """Have a stand-in with its MAC take its place after the shutdown."""
+
+        def come_back() -> None:
+            squat(self._stack, machine.site, machine.vm.ip, machine.vm.mac)
+
+        follow(machine, "shutdown", come_back)
+
+
+class StillTemporary(LanFault):
+    """Moved, but not away."""
+
+    name = "temporary-address-stays"
+    story = "dev answers on the final address and on the temporary one as well"
+    source = "nixpkgs#25455, #315152 (addresses left after a live change)"
+    expects = must_fail(
+        CRITERION,
+        "the temporary address answers no more",
+        "dev has the final address and no other",
+    )
+
+    def wake(self, machine: Machine) -> None:
+        """Give it a network file that has both."""
+        both = (self.move.final, self.move.temporary)
+        network_file(machine, *both, gateway=machine.site.network.gateway)
+
+
+class WrongGateway(LanFault):
+    """The LAN works, the rest of the world does not."""
+
+    name = "wrong-gateway"
+    story = "dev has the right address and a default route to nobody"
+    source = "nixpkgs#11176, #198267"
+    expects = must_fail(CRITERION, "dev has one default route, to the gateway")
+
+    def wake(self, machine: Machine) -> None:
+        """Give it a network file with another gateway."""
+        network_file(machine, self.move.final, gateway=machine.site.network.gateway + 1)
+
+
+class NotPersistent(LanFault):
+    """Set by hand, on a Friday."""
+
+    name = "address-gone-after-reboot"
+    story = "the final address was set by hand and is gone after a reboot"
+    source = "nixpkgs#315152"
+    expects = must_fail(CRITERION, "tcp:22 answers after the reboot")
+
+    def wake(self, machine: Machine) -> None:
+        """Leave a network file that takes the temporary address at the next boot."""
+        gateway = machine.site.network.gateway
+        network_file(machine, self.move.temporary, gateway=gateway)
+
+
+class StaleNeighbour(LanFault):
+    """Nobody told it."""
+
+    name = "gateway-keeps-old-mac"
+    story = "the gateway believes for good that the old MAC has the final address"
+    source = "vmware/vic#2932, #3437; resource-agents#124"
+    expects = must_fail(CRITERION, "the neighbour cache of fw converges")
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Pin the gateway's entry."""
+        site.gateway.pin_neighbour(self.move.final, _NO_ONES_MAC)
+        return super().site(site)
+
+
+class Firewalled(LanFault):
+    """Port 8080 is open to the operator, and closed to the proxy."""
+
+    name = "firewall-closes-lab"
+    story = "dev's firewall lets the web host's connections to lab through no more"
+    source = "nixpkgs#417641; seapath/ansible#909"
+    expects = must_fail(CRITERION, "lab is served on the final address")
+
+    def wake(self, machine: Machine) -> None:
+        """Refuse every service host, from the next boot on too."""
+        port = machine.recipe.lab.port
+        hosts = ", ".join(str(h.ip) for h in machine.site.services.values())
+        rule = (
+            "/usr/sbin/nft insert rule inet nixos-fw input"
+            f" ip saddr {{ {hosts} }} tcp dport {port} reject with tcp reset"
+        )
+        directory = "/etc/systemd/system.control/nftables.service.d"
+        run(machine, f"mkdir -p {directory}")
+        text = f"[Service]\nExecStartPost={rule}\n"
+        machine.write_file(f"{directory}/fault.conf", text)
+        run(machine, f"systemctl daemon-reload\n{rule}\nsync")
+
+
+def squat(
+    stack: ExitStack, site: Site, address: IPv4Address, mac: str | None = None
+) -> None:
+    """Put a host with ssh's and lab's ports on an address, until the stack ends."""
+    squatter = stack.enter_context(site.lan_host("squatter", address, mac))
+    for port in (22, 8080):
+        stack.enter_context(site.serve(squatter, port))
+
+
+def network_file(
+    machine: Machine, *addresses: IPv4Address, gateway: IPv4Address
+) -> None:
+    """Leave a file for networkd that wins over the generation's at the next boot."""
+    prefix = machine.site.network.subnet.prefixlen
+    lines = "".join(f"Address={address}/{prefix}\n" for address in addresses)
+    machine.write_file(
+        _FIRST_FILE,
+        "[Match]\nName=eth0\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+        f"{lines}Gateway={gateway}\n",
+    )
+    run(machine, "sync")

@@ -1,0 +1,205 @@
+"""Ways to lose, hide or freeze the sessions that a switch has to keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import deploy, drop_in, program, run
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+
+CRITERION = "switch-keeps-sessions"
+# One switch that restarts lab: the cheapest test that can tell.
+RESTART = ("suites/sessions/test_switch.py::test_switch_that_reexecutes_systemd",)
+ONBOARDED = (
+    "suites/onboard/test_host.py::test_timers_users_and_what_must_not_be_there",
+)
+
+LOST = frozenset({"same tmux server", "same session processes on the same terminals"})
+_HOOK = "/usr/local/fault/hook"
+
+
+class LabDropIn(Fault):
+    """Lab's unit, with something that its own definition does not have."""
+
+    expects = must_fail(CRITERION, *LOST)
+    tests = RESTART
+    lines = ""
+
+    def wake(self, machine: Machine) -> None:
+        """Add the lines to lab's unit; the next stop and start go by them."""
+        drop_in(machine, machine.recipe.lab.unit, f"[Service]\n{self.lines}\n")
+
+
+class Hook(LabDropIn):
+    """A script that runs as root between lab's stop and its next start.
+
+    It knows the unit's cgroup as $group, the user as $user with $uid, and the processes
+    of the sessions as $alpha, $beta and $gamma.
+    """
+
+    lines = f"ExecStopPost=+{_HOOK}"
+    script = ""
+
+    def wake(self, machine: Machine) -> None:
+        """Write the script with all that it has to know, and have lab run it."""
+        state, lab = machine.lab.state(), machine.recipe.lab
+        known = {name: str(one.pid) for name, one in state.sessions.items()}
+        known |= {"group": f"/sys/fs/cgroup{state.control_group}", "user": lab.user}
+        text = "\n".join(f"{name}={value}" for name, value in known.items())
+        program(machine, _HOOK, f"{text}\nuid=$(id -u $user)\n{self.script}\nexit 0")
+        super().wake(machine)
+
+
+class ControlGroup(LabDropIn):
+    """systemd's own default."""
+
+    name = "killmode-control-group"
+    story = "lab runs with KillMode=control-group, so its stop kills every session"
+    source = "Cloonar/coding-lab nix/module.nix (KillMode is load-bearing)"
+    lines = "KillMode=control-group"
+    fast = True
+
+
+class Mixed(LabDropIn):
+    """The main process gets SIGTERM, all others SIGKILL."""
+
+    name = "killmode-mixed"
+    story = "lab runs with KillMode=mixed, which kills whatever its main process leaves"
+    source = "systemd.kill(5), KillMode="
+    lines = "KillMode=mixed"
+
+
+class SocketDrift(LabDropIn):
+    """The old server lives on, the new lab talks to another one."""
+
+    name = "tmux-socket-drifts"
+    story = "lab gets a private /tmp, does not find the tmux socket and starts anew"
+    source = "Cloonar/coding-lab ADR-0060 (stale socket paths of a surviving server)"
+    expects = must_fail(
+        CRITERION, "exactly one tmux server", "lab lists its sessions again"
+    )
+    lines = "PrivateTmp=yes"
+
+
+class Forgetful(LabDropIn):
+    """What a tmux client does that is newer than the server."""
+
+    name = "lab-lists-no-sessions"
+    story = "after its restart lab cannot talk to the living tmux and lists no session"
+    source = "tmux#4711 (client 3.6, server 3.5a)"
+    expects = must_fail(CRITERION, "lab lists its sessions again")
+    lines = "Environment=PATH=/usr/local/fault/path"
+
+    def wake(self, machine: Machine) -> None:
+        """Put a tmux in lab's way that knows of no server."""
+        refusal = 'echo "no server running on /tmp/default" >&2\nexit 1'
+        program(machine, "/usr/local/fault/path/tmux", refusal)
+        super().wake(machine)
+
+
+class Controllers(LabDropIn):
+    """No process may live in a cgroup that hands controllers down."""
+
+    name = "cgroup-hands-out-controllers"
+    story = "a survivor's sub-cgroup has controllers, so lab's next start ends in EBUSY"
+    source = "Cloonar/coding-lab ADR-0058; systemd#41278"
+    expects = must_fail(
+        CRITERION, "lab is healthy again", "lab's cgroup hands out no controllers"
+    )
+    lines = "Delegate=yes"
+
+    def wake(self, machine: Machine) -> None:
+        """Do what a container engine in a session does with a delegated cgroup."""
+        super().wake(machine)
+        group = f"/sys/fs/cgroup{machine.lab.state().control_group}"
+        run(
+            machine,
+            f"mkdir -p {group}/agents\n"
+            f"for pid in $(cat {group}/cgroup.procs); do\n"
+            f"  echo $pid >{group}/agents/cgroup.procs || :\n"
+            "done\n"
+            f"echo +memory >{group}/cgroup.subtree_control",
+        )
+
+
+class SocketRemoved(Hook):
+    """A `RuntimeDirectory=` that held the socket does this."""
+
+    name = "tmux-socket-removed"
+    story = "lab's stop removes the directory of the tmux socket, its server is lost"
+    source = "Cloonar/coding-lab ADR-0060; systemd.exec(5), RuntimeDirectory="
+    expects = must_fail(CRITERION, *LOST, "exactly one tmux server")
+    script = "rm -rf /tmp/tmux-$uid"
+
+
+class UserEnded(Hook):
+    """As `loginctl terminate-user` or KillUserProcesses= would."""
+
+    name = "user-processes-killed"
+    story = "the switch ends all processes of lab's user, its sessions among them"
+    source = "nixpkgs#47387 (a switch restarted user-runtime-dir@)"
+    script = "pkill -KILL -u $user"
+
+
+class Frozen(Hook):
+    """Nothing dies, and yet nobody can work for five seconds."""
+
+    name = "sessions-freeze-5-s"
+    story = "the sessions stand still for five seconds during the switch"
+    source = "kernel documentation, cgroup-v2, cgroup.freeze"
+    expects = must_fail(CRITERION, "heartbeat without a gap")
+    script = """
+        mkdir -p $group/frozen
+        for pid in $alpha $beta; do echo $pid >$group/frozen/cgroup.procs; done
+        echo 1 >$group/frozen/cgroup.freeze
+        sleep 5
+        echo 0 >$group/frozen/cgroup.freeze
+        for pid in $alpha $beta; do echo $pid >$group/cgroup.procs; done
+        rmdir $group/frozen
+    """
+
+
+class Stopped(Hook):
+    """Its process is there, it only never runs again."""
+
+    name = "session-never-thaws"
+    story = "a session survives the switch as a process, but never runs again"
+    source = "kernel documentation, cgroup-v2, cgroup.freeze"
+    expects = must_fail(CRITERION, "heartbeat without a gap")
+    script = """
+        mkdir -p $group/frozen
+        echo $alpha >$group/frozen/cgroup.procs
+        echo 1 >$group/frozen/cgroup.freeze
+    """
+
+
+class Replaced(Hook):
+    """Same name, same place, another process."""
+
+    name = "session-replaced"
+    story = "a session of the same name is there after the switch, but it is a new one"
+    source = "Cloonar/coding-lab lab-v0 reconcile.go (orphans are torn down)"
+    expects = must_fail(CRITERION, "same session processes on the same terminals")
+    script = (
+        "runuser -u $user -- tmux -S /tmp/tmux-$uid/default respawn-pane -k -t =gamma:"
+    )
+
+
+class BentoReboots(Fault):
+    """Reboots end every session, whatever KillMode says."""
+
+    name = "bento-reboots"
+    story = "bento is deployed with its reboots on"
+    source = "rapenne-s/bento bootstrap.sh (a file REBOOT lets it reboot)"
+    expects = must_fail("onboard-host-config", "bento deploys and has reboots off")
+    tests = ONBOARDED
+
+    def wake(self, machine: Machine) -> None:
+        """Deploy it."""
+        deploy(
+            machine,
+            "{ lib, ... }: { services.bento.reboot.enable = lib.mkForce true; }\n",
+        )

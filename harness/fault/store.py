@@ -1,0 +1,140 @@
+"""Ways to hurt a store, or to have one that is not the guest's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import COLLECTOR, program, run
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+    from harness.qemu import MachinePlan
+
+CRITERION = "gc-no-estale"
+SESSIONS = ("suites/store/test_gc.py::test_gc_spares_what_sessions_use",)
+AGED = ("suites/store/test_gc.py::test_gc_of_old_generations",)
+
+_OWN = frozenset({"nothing under /nix comes from another machine"})
+_READS = frozenset({"every file of every live closure reads back"})
+_VERIFIES = frozenset({"the store verifies against its database"})
+_REAL = '/usr/bin/nix-collect-garbage "$@"; status=$?'
+_WRITABLE = "mount -o remount,rw,bind /nix/store"
+_READ_ONLY = "mount -o remount,ro,bind /nix/store"
+
+
+class Overlay(Fault):
+    """The upper half of the old world."""
+
+    name = "overlay-store"
+    story = "the store is a writable overlay over another one"
+    source = "microvm.nix#466, #134"
+    expects = must_fail(CRITERION, *_OWN)
+    tests = SESSIONS
+
+    def wake(self, machine: Machine) -> None:
+        """Lay an overlay over the store."""
+        run(
+            machine,
+            "mkdir -p /var/fault/upper /var/fault/work\n"
+            "mount -t overlay overlay -o lowerdir=/nix/store,"
+            "upperdir=/var/fault/upper,workdir=/var/fault/work /nix/store",
+        )
+
+
+class Share(Fault):
+    """The other half of it, even where nothing is mounted yet."""
+
+    name = "host-directory-shared"
+    story = "the VM has a device that shares a directory of the host with it"
+    source = "microvm.nix#364; virtme-ng#187"
+    expects = must_fail(CRITERION, "the VM has no share device")
+    tests = SESSIONS
+
+    def plan(self, plan: MachinePlan) -> MachinePlan:
+        """Share the machine's own directory, by 9p."""
+        share = f"local,path={plan.directory},mount_tag=host,security_model=none"
+        return replace(plan, extra=(*plan.extra, "-virtfs", f"{share},readonly=on"))
+
+
+class OpenFileCollected(Fault):
+    """It goes by its roots alone."""
+
+    name = "gc-ignores-open-files"
+    story = "the collector deletes a file of the store that a session has open"
+    source = "nixpkgs#365399; nix#7281"
+    expects = must_fail(CRITERION, "what a session holds open is spared")
+    tests = SESSIONS
+
+    def wake(self, machine: Machine) -> None:
+        """Let a collector delete what the session of the suite holds."""
+        program(
+            machine,
+            COLLECTOR,
+            f"{_REAL}\n{_WRITABLE}\nrm -rf /nix/store/*-acceptance-holder\n"
+            f"{_READ_ONLY}\nexit $status",
+        )
+
+
+class LivePathCollected(Fault):
+    """A gcroot was missing."""
+
+    name = "gc-deletes-a-live-path"
+    story = "the collector deletes a path of the running system"
+    source = "nix#6757, #2285"
+    expects = must_fail(CRITERION, *_READS, *_VERIFIES)
+    tests = AGED
+    fast = True
+
+    def wake(self, machine: Machine) -> None:
+        """Let a collector delete a package that the guest has twice."""
+        program(
+            machine,
+            COLLECTOR,
+            f"{_REAL}\n"
+            "victim=$(readlink -f /run/current-system/sw/bin/sed | cut -d/ -f1-4)\n"
+            f'{_WRITABLE}\nrm -rf "$victim"\n{_READ_ONLY}\nexit $status',
+        )
+
+
+class BitFlip(Fault):
+    """Nobody notices before somebody compares."""
+
+    name = "store-path-corrupted"
+    story = "one byte of a store path changes on the disk"
+    source = "nix#15795"
+    expects = must_fail(CRITERION, *_VERIFIES)
+    tests = AGED
+
+    def wake(self, machine: Machine) -> None:
+        """Change a byte of a list that nothing reads at run time."""
+        run(
+            machine,
+            f"{_WRITABLE}\n"
+            "file=$(find $(readlink -f /run/current-system/kernel-modules)/lib/modules"
+            " -name modules.order | head -n 1)\n"
+            'test -s "$file"\n'
+            'printf X | dd of="$file" bs=1 seek=40 conv=notrunc 2>/dev/null\n'
+            f"sync\n{_READ_ONLY}",
+        )
+
+
+class DeletedExecutable(Fault):
+    """It runs until it needs the next page, or its next restart."""
+
+    name = "deleted-executable-runs"
+    story = "a process runs a program whose store path has been deleted"
+    source = "nix#3542, #13712"
+    expects = must_fail(CRITERION, "no process runs or maps a deleted store file")
+    tests = AGED
+
+    def wake(self, machine: Machine) -> None:
+        """Run a program out of the store, and delete it."""
+        path = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-orphan"
+        run(
+            machine,
+            f"{_WRITABLE}\nmkdir {path}\ncp /usr/bin/sleep {path}/sleep\n"
+            f"systemd-run --quiet --unit=orphan {path}/sleep infinity\n"
+            f"systemctl is-active --quiet orphan\nrm -rf {path}\n{_READ_ONLY}",
+        )

@@ -1,0 +1,102 @@
+"""Caught, missed, broken, quiet or noisy: a ruling from what a finished run says.
+
+Pure, so that a matrix can be judged again from recorded results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from harness.criteria import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.fault.base import Fault
+
+Kind = Literal["caught", "missed", "broken", "quiet", "noisy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a run under a fault says about one criterion.
+
+    `failed_checks` are the names of the checks that did not hold; `broken` tells that
+    the instrument failed in one of its tests, whatever the others say.
+    """
+
+    criterion: str
+    verdict: Verdict
+    failed_checks: frozenset[str] = frozenset()
+    broken: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What came of a fault; `collateral` has only what nobody explained."""
+
+    verdict: Kind
+    failed: tuple[str, ...]
+    collateral: tuple[str, ...]
+    check: str
+    reason: str
+
+    @property
+    def good(self) -> bool:
+        """Whether the fault was dealt with as it must be."""
+        return self.verdict in {"caught", "quiet"} and not self.collateral
+
+
+def judge(fault: Fault, seen: Sequence[Seen]) -> Ruling:
+    """Rule on a fault. A criterion counts by its named checks, never by a timeout."""
+    failed = tuple(s.criterion for s in seen if s.verdict is Verdict.FAIL)
+    if fault.benign:
+        return _judge_benign(seen, failed)
+    collateral = tuple(
+        c for c in failed if c not in fault.expects and c not in fault.explained
+    )
+    check, verdict, reason = _caught(fault, {s.criterion: s for s in seen})
+    stray = [s for s in seen if s.broken and s.criterion not in fault.expects]
+    if verdict == "caught" and stray:
+        verdict, reason = "broken", f"{stray[0].criterion}: {stray[0].reason}"
+    return Ruling(verdict, failed, collateral, check, reason)
+
+
+def _judge_benign(seen: Sequence[Seen], failed: tuple[str, ...]) -> Ruling:
+    judged = [s for s in seen if s.verdict is not Verdict.NOT_RUN]
+    if failed:
+        first = next(s for s in seen if s.criterion == failed[0])
+        check = ", ".join(sorted(first.failed_checks))
+        return Ruling("noisy", failed, (), check, first.reason)
+    for one in judged:
+        if one.broken or one.verdict is Verdict.BROKEN:
+            return Ruling("broken", (), (), "", f"{one.criterion}: {one.reason}")
+    if not judged:
+        return Ruling("broken", (), (), "", "nothing was judged")
+    return Ruling("quiet", (), (), "", "")
+
+
+def _caught(fault: Fault, seen: dict[str, Seen]) -> tuple[str, Kind, str]:
+    """Return the check that caught it, the verdict, and why it is none better."""
+    caught: list[str] = []
+    missed: list[str] = []
+    for criterion, names in fault.expects.items():
+        one = seen.get(criterion)
+        if one is None or one.verdict is Verdict.NOT_RUN:
+            reason = one.reason if one else "no test of it ran"
+            return "", "broken", f"{criterion}: {reason}"
+        if one.broken or one.verdict is Verdict.BROKEN:
+            return "", "broken", f"{criterion}: {one.reason}"
+        hits = sorted(names & one.failed_checks)
+        if one.verdict is Verdict.FAIL and hits:
+            caught.append(hits[0])
+        elif one.verdict is Verdict.FAIL:
+            others = ", ".join(sorted(one.failed_checks)) or "no named check"
+            missed.append(f"{criterion} failed, but in another check: {others}")
+        else:
+            missed.append(f"{criterion} passed")
+    if missed:
+        return ", ".join(caught), "missed", "; ".join(missed)
+    return ", ".join(caught), "caught", ""

@@ -6,7 +6,7 @@ start fast and need none of them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.evidence import Recorder
+    from harness.fault import Fault
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
@@ -41,7 +42,10 @@ def fleet(pytestconfig: pytest.Config) -> Fleet:
     """Load the spec that `--fleet` names, as a frozen model."""
     from harness import spec  # noqa: PLC0415 - see the module's docstring
 
-    loaded = spec.load(pytestconfig.stash[SETTINGS].fleet)
+    settings = pytestconfig.stash[SETTINGS]
+    loaded = spec.load(settings.fleet)
+    if settings.fault is not None:
+        loaded = settings.fault.spec(loaded)
     if run := pytestconfig.stash.get(RUN, None):
         run.fact("spec_digest", loaded.digest)
         run.fact("scaled", list(loaded.scaled))
@@ -89,18 +93,9 @@ def accelerator(pytestconfig: pytest.Config, image: Image) -> Accelerator:
 
 
 @pytest.fixture(scope="session")
-def fault(pytestconfig: pytest.Config) -> object:
-    """Load the known-bad variant that `--fault` names; None on a healthy run."""
-    reference = pytestconfig.stash[SETTINGS].fault
-    if reference is None:
-        return None
-    from harness import fault as faults  # noqa: PLC0415 - see the module's docstring
-
-    load = getattr(faults, "load", None)
-    if load is None:
-        raise InputError(f"--fault {reference}: faults cannot be applied yet")
-    loaded: object = load(reference.file, reference.name)
-    return loaded
+def fault(pytestconfig: pytest.Config) -> Fault | None:
+    """Give the known-bad variant that `--fault` names; None on a healthy run."""
+    return pytestconfig.stash[SETTINGS].fault
 
 
 @pytest.fixture(scope="session")
@@ -123,14 +118,17 @@ def _test_directory(
 
 
 @pytest.fixture
-def site(fleet: Fleet, _test_directory: Path) -> Iterator[Site]:
+def site(fleet: Fleet, fault: Fault | None, _test_directory: Path) -> Iterator[Site]:
     """Open the stand-in for fw and its LAN; nothing in it can reach outside."""
     from harness.site import open_site  # noqa: PLC0415 - see the module's docstring
 
     deadline = Deadline.after(_OPEN_SITE_S, "the site to open")
-    with open_site(
-        fleet.network, _test_directory, deadline=deadline, reserved=_reserved(fleet)
-    ) as opened:
+    with (
+        open_site(
+            fleet.network, _test_directory, deadline=deadline, reserved=_reserved(fleet)
+        ) as opened,
+        fault.site(opened) if fault else nullcontext(),
+    ):
         yield opened
 
 
@@ -149,6 +147,7 @@ def machine_factory(
     site: Site,
     accelerator: Accelerator,
     image: Image,
+    fault: Fault | None,
     _test_directory: Path,
 ) -> Iterator[MachineFactory]:
     """Give machines by `machine_factory(stage="onboarded", vm="dev")`."""
@@ -160,6 +159,7 @@ def machine_factory(
             directory=_test_directory,
             site=site,
             ground={"fleet": fleet, "image": image, "accelerator": accelerator},
+            fault=fault,
         )
 
 

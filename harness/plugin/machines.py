@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from harness.fault import Fault
     from harness.machine import Machine
     from harness.plugin.run import Current
     from harness.site import Site
@@ -35,6 +36,7 @@ class MachineFactory:
     directory: Path
     site: Site
     ground: dict[str, Any]
+    fault: Fault | None = None
 
     def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
         """Give a machine at a stage (default: the test's own) from the spec's `vm`.
@@ -42,7 +44,7 @@ class MachineFactory:
         Raises what building the stage raised, once and for all: a stage that could not
         be built is not tried again for every test of the run.
         """
-        from harness.stage import Ground, machine_at  # noqa: PLC0415 - load when used
+        from harness.stage import machine_at  # noqa: PLC0415 - load when used
 
         stage = stage or subject_of(self.item).stage
         if stage is None:
@@ -50,7 +52,7 @@ class MachineFactory:
                 f"{self.item.nodeid} asks for {vm} but not at which stage",
                 hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
             )
-        ground = Ground(**self.ground)
+        ground = self._ground()
         self._build(stage, vm, ground)
         directory = self.directory / vm
         directory.mkdir(mode=0o700)
@@ -69,7 +71,16 @@ class MachineFactory:
         self.current.run.timing("restore", round(time.monotonic() - began, 3))
         self.stack.callback(self._collect, machine, into)
         self.stack.callback(self._keep, machine)
+        if self.fault is not None and self.fault.touches(vm):
+            self.fault.wake(machine)
         return machine
+
+    def _ground(self) -> Ground:
+        from harness.stage import FaultyGround, Ground  # noqa: PLC0415 - same
+
+        if self.fault is None:
+            return Ground(**self.ground)
+        return FaultyGround(**self.ground, fault=self.fault)
 
     def _build(self, stage: str, vm: str, ground: Ground) -> None:
         from harness.stage import ensure  # noqa: PLC0415 - load when used

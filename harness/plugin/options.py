@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
+from harness.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.fault import Fault
 
 Accel = Literal["auto", "kvm", "tcg"]
 
@@ -72,22 +76,12 @@ OPTIONS = (
     Option(
         "--fault",
         {
-            "metavar": "FILE:CLASS",
-            "help": "run under a known-bad variant of the system (negative control)",
+            "metavar": "NAME|FILE:CLASS",
+            "help": "run under a known-bad variant of the system (negative control):"
+            " one of ours by name, or a class of yours",
         },
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FaultReference:
-    """Where a fault's class is to be found; `file` may be a name of a built-in one."""
-
-    file: Path
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ class Settings:
     reports: Path
     keep_machines: bool
     list_criteria: bool
-    fault: FaultReference | None
+    fault: Fault | None
     wants_suites: bool
     full: bool
     """Whether every suite is to run, so that the five decide the exit status."""
@@ -143,7 +137,7 @@ def parse(config: pytest.Config) -> Settings:
         reports=_given(config, "--report-dir", root / "reports"),
         keep_machines=bool(config.getoption("--keep-machines")),
         list_criteria=listing,
-        fault=_fault(config.getoption("--fault")),
+        fault=_fault(config),
         wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
         full=whole and not narrowed,
         selection=_selection(config, narrowed),
@@ -180,15 +174,16 @@ def _given(config: pytest.Config, option: str, default: Path) -> Path:
     return (config.invocation_params.dir / given).resolve() if given else default
 
 
-def _fault(given: str | None) -> FaultReference | None:
+def _fault(config: pytest.Config) -> Fault | None:
+    given = config.getoption("--fault")
     if not given:
         return None
-    file, colon, name = given.rpartition(":")
-    if not (colon and file and name.isidentifier()):
-        raise pytest.UsageError(
-            f"--fault {given}: expected FILE:CLASS, as in my_faults.py:NoDhcp"
-        )
-    return FaultReference(Path(file), name)
+    from harness.fault import load  # noqa: PLC0415 - faults bring the rooms below along
+
+    try:
+        return load(given)
+    except InputError as error:
+        raise pytest.UsageError(f"--fault {given}: {error}") from error
 
 
 def _selection(config: pytest.Config, narrowed: Sequence[str]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from harness.deadline import Deadline, poll
@@ -18,7 +19,7 @@ from harness.errors import HostError, ProcessFailed
 from harness.image import manifest as manifests
 from harness.image.disk import MIB, SECTOR, boot_sectors
 from harness.image.mirror import KEYRING, Mirror, find_mirror
-from harness.image.recipe import Workshop, hook_environment, mmdebstrap
+from harness.image.recipe import Workshop, hook_environment, leash, mmdebstrap
 from harness.image.shelf import Image, digest_of
 from harness.process import STDOUT, Popen, run, spawn
 
@@ -192,7 +193,10 @@ def _raw_disk(disk: Path, job: _Job) -> Iterator[int]:
 
 def _make_tree(job: _Job, workshop: Workshop) -> None:
     _copy_recipe(job.recipe, workshop.recipe)
-    argv = mmdebstrap(job.recipe, workshop, job.mirror, KEYRING)
+    argv = [
+        *leash(root=os.geteuid() == 0),
+        *mmdebstrap(job.recipe, workshop, job.mirror, KEYRING),
+    ]
     told = hook_environment(job.recipe, workshop, job.mirror)
     log = workshop.out / "build.log"
     with (
@@ -204,8 +208,8 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             env={**os.environ, **told},
             cwd=workshop.directory,
             pass_fds=(workshop.disk_fd,),
-            grace=30,
         ) as process,
+        _no_survivors(process),
     ):
         status = _follow(process, log, job)
     if status != 0:
@@ -217,6 +221,22 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             evidence=[line for line in lines if line][-_LOG_LINES:],
             hint=f"the whole log is {kept}",
         )
+
+
+@contextmanager
+def _no_survivors(process: Popen[bytes]) -> Iterator[None]:
+    """Kill a build that is given up with all its descendants.
+
+    Told to end, mmdebstrap only waits for the apt and dpkg that it is running.
+    """
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            family = psutil.Process(process.pid)
+            for descendant in [*family.children(recursive=True), family]:
+                with suppress(psutil.NoSuchProcess):
+                    descendant.kill()
 
 
 def _copy_recipe(recipe: Recipe, target: Path) -> None:

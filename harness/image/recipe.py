@@ -129,6 +129,20 @@ def hook_environment(
     }
 
 
+def leash(*, root: bool) -> list[str]:
+    """Return the prefix by which a build ends with the process that started it.
+
+    Root can have the kernel end all of it at once, in a PID namespace. Others can only
+    tell mmdebstrap, which ends after the step it is in.
+    """
+    if not root:
+        return ["setpriv", "--pdeathsig=TERM", "--"]
+    return [
+        *("setpriv", "--pdeathsig=KILL", "--"),
+        *("unshare", "--fork", "--pid", "--kill-child=SIGKILL", "--mount-proc", "--"),
+    ]
+
+
 def mmdebstrap(
     recipe: Recipe, workshop: Workshop, mirror: Mirror, keyring: Path
 ) -> list[str]:

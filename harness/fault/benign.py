@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from harness.fault.base import NOTHING, Fault
-from harness.fault.inodes import CYCLES
+from harness.fault.inodes import LAYOUT
 from harness.fault.means import configure, drop_in, run
 from harness.fault.network import SWAPPED, LanFault
 from harness.fault.sessions import RESTART
@@ -157,7 +157,7 @@ class ManyFiles(Benign):
 
     name = "many-files-in-home"
     story = "a user has three thousand files, which do not grow in number"
-    tests = CYCLES
+    tests = LAYOUT
 
     def wake(self, machine: Machine) -> None:
         """Write them."""

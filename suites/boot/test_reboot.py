@@ -33,11 +33,9 @@ def test_reboot_boots_the_kernel_that_the_guest_built(
 ) -> None:
     """Switch to another kernel, reboot into it, then boot the old one from the menu."""
     old = dev.system.state()
-    check.check(
-        "switch",
-        (rebuilt := dev.system.rebuild("switch", NEW_KERNEL)).succeeded,
-        rebuilt.output[-2000:],
-    )
+    # After a failed switch there is nothing to reboot into: that is the verdict.
+    rebuilt = dev.system.rebuild("switch", NEW_KERNEL)
+    check.require("the switch succeeds", rebuilt.succeeded, rebuilt.output[-2000:])
     new = dev.system.state()
     _must_await_a_reboot(check, old, new)
     menu = dev.system.bootloader()

@@ -241,6 +241,13 @@ def test_a_session_that_does_not_exist(here: Lab) -> None:
         here.start_session("a.b")
 
 
+def test_a_session_that_is_gone_does_not_answer(here: Lab) -> None:
+    """Whether it answers is a question about the guest, and then the answer is no."""
+    echo = here.echo("gone", seconds=0.5)
+    assert not echo.answered
+    assert not echo.echoed
+
+
 def test_a_heartbeat_beats_in_its_session(
     here: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,22 @@ account "$1"
 socket=$2/tmux-$uid/default
 target="=$3:"
 text=$4 enter=$5 awaited=$6 tenths=$7
+
+# Whoever waits for an answer wants to know whether there is one: a session that is gone
+# gives none, and its screen is empty.
+gone() {
+    [ -n "$awaited" ] || die "no session at $target"
+    section screen
+    section end
+    exit 0
+}
+
 set --
 if [ -n "$text" ]; then set -- send-keys -t "$target" -l -- "$text" ';'; fi
 if [ "$enter" = 1 ]; then set -- "$@" send-keys -t "$target" Enter ';'; fi
-if [ $# -gt 0 ]; then tmux -S "$socket" "$@" || die "no session at $target"; fi
+if [ $# -gt 0 ]; then tmux -S "$socket" "$@" || gone; fi
 while :; do
-    screen=$(tmux -S "$socket" capture-pane -p -J -t "$target") || die "no session at $target"
+    screen=$(tmux -S "$socket" capture-pane -p -J -t "$target") || gone
     rest=${screen#*"$awaited"}
     case $rest in *"$awaited"*) break ;; esac
     tenths=$((tenths - 1))

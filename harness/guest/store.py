@@ -83,7 +83,8 @@ class Reading:
 
     `errors` counts by the errno's name (ESTALE, ENOENT, EIO), with "invalid" for roots
     that Nix does not know and "other" for the rest; `complaints` are the first thousand
-    messages. `expected_bytes` is the sum of the sizes of the files found. `unknown` are
+    messages. `bytes` is what the kernel counted, reading the reader's own programs
+    included; `expected_bytes` is the sum of the sizes of the files found. `unknown` are
     paths that processes use and Nix does not know, as in the middle of a build: they
     have no closure, were not read, and are no error.
     """
@@ -98,8 +99,8 @@ class Reading:
 
     @property
     def clean(self) -> bool:
-        """Whether everything read back, byte for byte as many as there are."""
-        return not self.errors and self.bytes == self.expected_bytes
+        """Whether everything read back, and no fewer bytes than there are."""
+        return not self.errors and self.bytes >= self.expected_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from harness.cli import bench, cache, doctor, reach, spec, up
+from harness.cli import bench, cache, controls, doctor, reach, spec, up
 from harness.cli.say import explain
 from harness.errors import GuestFailure, HarnessError
 
@@ -34,6 +34,7 @@ app.command("monitor")(reach.monitor)
 app.command("images")(cache.images)
 app.command("clean")(cache.clean)
 app.command("bench")(bench.bench)
+app.command("controls")(controls.controls)
 app.add_typer(spec.app, name="spec")
 
 

@@ -1,0 +1,276 @@
+"""`harness controls`: the suites under every fault, and whether they could tell."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import report
+from harness.cli.ground import Accel, AccelChoice
+from harness.cli.say import clock_text, err, out, show, table
+from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
+from harness.errors import InputError
+from harness.fault import Fault, Ruling, Seen, built_in, judge, load
+from harness.process import PIPE, STDOUT, spawn
+from harness.report.model import ControlResult, CriterionResult, Results, Run
+from harness.report.provenance import commit
+from harness.report.writer import write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SUITES = Path("suites")
+_GRACE_S = 60.0  # machines have to be taken down
+# A line that the plugin prints while a run goes on: when, and what.
+_LIVE = re.compile(r"^ *\d+\.\d s")
+_COLOURS = {
+    "caught": "green",
+    "quiet": "green",
+    "missed": "bold red",
+    "noisy": "bold red",
+    "broken": "bold magenta",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One fault, and the words by which pytest finds it."""
+
+    reference: str
+    fault: Fault
+
+
+def controls(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="faults: names of ours, or FILE:CLASS; none for all ours"),
+    ] = None,
+    *,
+    only: Annotated[
+        str | None, typer.Option(help="just the faults that this criterion must tell")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="one fault for each deciding criterion")
+    ] = False,
+    fleet: Annotated[
+        Path | None, typer.Option("--fleet", help="the spec, as for pytest")
+    ] = None,
+    accel: AccelChoice = Accel.auto,
+    report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
+        "reports"
+    ),
+    listing: Annotated[
+        bool, typer.Option("--list", help="print the faults, run nothing")
+    ] = False,
+) -> None:
+    """Run the suites under known-bad variants; each must be caught where it shows."""
+    chosen = choose(names or [], only=only, fast=fast)
+    if listing:
+        _print_list(chosen)
+        return
+    if not _SUITES.is_dir():
+        raise InputError(
+            f"there is no {_SUITES}/ here", hint="run it where the suites are"
+        )
+    options = ["--accel", accel.value]
+    if fleet is not None:
+        options += ["--fleet", str(fleet)]
+    series = Series(report_dir.resolve(), tuple(options))
+    for number, control in enumerate(chosen, 1):
+        series.take(control, f"{number}/{len(chosen)}")
+    out.print(f"report: {series.directory / 'index.html'}")
+    _print_matrix(series.controls)
+    if not all(ruling.good for _, ruling in series.controls):
+        raise typer.Exit(1)
+
+
+def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Control]:
+    """Return the faults that are meant. Raises InputError when there is none."""
+    if only is not None and only not in BY_ID:
+        known = ", ".join(BY_ID)
+        raise InputError(f"--only {only} is no criterion", hint=f"there are: {known}")
+    found = [Control(name, load(name)) for name in names or built_in()]
+    chosen = [
+        control
+        for control in found
+        if (only is None or only in control.fault.expects)
+        and (not fast or control.fault.fast)
+    ]
+    if not chosen:
+        raise InputError(
+            "no fault is left to run", hint="see `harness controls --list`"
+        )
+    return chosen
+
+
+class Series:
+    """One report about many runs; written anew after each, so that none is lost."""
+
+    def __init__(self, reports: Path, options: tuple[str, ...]) -> None:
+        now = datetime.now(UTC)
+        self.id = f"{now:%Y%m%dT%H%M%SZ}-controls-{secrets.token_hex(2)}"
+        self.directory = reports / self.id
+        self.controls: list[tuple[Control, Ruling]] = []
+        self._options = options
+        self._started = now.isoformat(timespec="seconds")
+        self._began = time.monotonic()
+        self._last = Run(id=self.id, started=self._started, duration_s=0)
+
+    def take(self, control: Control, place: str) -> None:
+        """Run the suites under one fault and rule on it."""
+        fault = control.fault
+        err.print(f"[bold]{place} {fault.name}[/]: {fault.story}")
+        began = time.monotonic()
+        ruling = self._rule(control)
+        self.controls.append((control, ruling))
+        colour = _COLOURS[ruling.verdict]
+        took = clock_text(time.monotonic() - began)
+        err.print(
+            f"    [{colour}]{ruling.verdict}[/] after {took}: "
+            f"{ruling.check or ruling.reason}",
+            soft_wrap=True,
+        )
+        self._write()
+
+    def _rule(self, control: Control) -> Ruling:
+        into = self.directory / control.fault.name
+        into.mkdir(parents=True)
+        status = self._pytest(control, into)
+        file = into / "latest" / "results.json"
+        if not file.exists():
+            reason = f"pytest ended with {status} before any result: {into}/output.txt"
+            return Ruling("broken", (), (), "", reason)
+        results = report.load(file)
+        self._last = results.run
+        return judge(control.fault, observe(results))
+
+    def _pytest(self, control: Control, into: Path) -> int:
+        """Run pytest to its end, with its live lines on the terminal."""
+        argv = [
+            *(sys.executable, "-u", "-m", "pytest", *control.fault.selection),
+            *("--fault", control.reference, "--report-dir", str(into)),
+            *self._options,
+        ]
+        with (
+            (into / "output.txt").open("wb") as log,
+            spawn(argv, stdout=PIPE, stderr=STDOUT, grace=_GRACE_S) as child,
+        ):
+            for line in child.stdout or ():
+                log.write(line)
+                log.flush()
+                text = line.decode(errors="replace").rstrip()
+                if _LIVE.match(text):
+                    err.print(f"    {text}", markup=False)
+            return child.wait()
+
+    def _write(self) -> None:
+        run = self._last.model_copy(
+            update={
+                "id": self.id,
+                "started": self._started,
+                "duration_s": round(time.monotonic() - self._began, 1),
+                "commit": commit(Path.cwd()),
+                "selection": "controls",
+                "fault": "",
+                "full": False,
+                "unrun": (),
+                "uncollected": (),
+            }
+        )
+        reason = "judged under faults alone: see the controls"
+        rows = tuple(
+            CriterionResult(
+                id=row.id,
+                title=row.title,
+                decides=row.decides,
+                verdict=Verdict.NOT_RUN,
+                reason=reason,
+            )
+            for row in REGISTER
+        )
+        rulings = tuple(_result(c.fault, ruling) for c, ruling in self.controls)
+        write(
+            Results(run=run, criteria=rows, tests=(), controls=rulings), self.directory
+        )
+
+
+def observe(results: Results) -> list[Seen]:
+    """Reduce a run's results to what a ruling needs of each criterion."""
+    seen = []
+    for row in results.criteria:
+        tests = [t for t in results.tests if row.id in t.criteria]
+        broken = [t for t in tests if t.outcome == "broken"]
+        checks = frozenset(
+            c.name for t in tests if t.outcome == "failed" for c in t.checks if not c.ok
+        )
+        reason = broken[0].reason.partition("\n")[0] if broken else row.reason
+        seen.append(Seen(row.id, row.verdict, checks, bool(broken), reason))
+    return seen
+
+
+def _result(fault: Fault, ruling: Ruling) -> ControlResult:
+    return ControlResult(
+        id=fault.name,
+        title=fault.story,
+        expects=tuple(fault.expects),
+        failed=ruling.failed,
+        verdict=ruling.verdict,
+        collateral=ruling.collateral,
+        check=ruling.check,
+        reason=ruling.reason,
+    )
+
+
+def _print_list(chosen: Sequence[Control]) -> None:
+    lines = table("fault", "must fail", "story", "source")
+    for control in chosen:
+        fault = control.fault
+        expected = ", ".join(fault.expects) or "nothing: benign"
+        lines.add_row(fault.name, expected, fault.story, fault.source)
+    show(lines)
+
+
+def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:
+    """Print the matrix of faults and criteria: what each had to fail, and what did."""
+    others = [
+        row.id
+        for row in REGISTER
+        if not row.decides
+        and any(row.id in (*c.fault.expects, *r.failed) for c, r in taken)
+    ]
+    columns = (*DECIDING, *others)
+    heads = [c.partition("-")[0] if c in DECIDING else c for c in columns]
+    lines = table("fault", *heads, "verdict", "check, reason")
+    for control, ruling in taken:
+        cells = [_cell(control.fault, ruling, criterion) for criterion in columns]
+        colour = _COLOURS[ruling.verdict]
+        lines.add_row(
+            control.fault.name,
+            *cells,
+            f"[{colour}]{ruling.verdict}[/]",
+            ruling.check or ruling.reason,
+        )
+    out.print(lines)
+    counted = ", ".join(
+        f"{count} {kind}"
+        for kind in _COLOURS
+        if (count := sum(r.verdict == kind for _, r in taken))
+    )
+    out.print(
+        f"{counted}. x failed as it must, - passed although it must fail,"
+        " ! failed beside (collateral)"
+    )
+
+
+def _cell(fault: Fault, ruling: Ruling, criterion: str) -> str:
+    if criterion in fault.expects:
+        return "x" if criterion in ruling.failed else "-"
+    return "!" if criterion in ruling.failed else ""

@@ -1,0 +1,1 @@
+"""Tests of the negative controls' own machinery: no VM."""

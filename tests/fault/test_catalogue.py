@@ -1,0 +1,118 @@
+"""The faults that we bring: enough of them, and none that nothing could tell."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.criteria import DECIDING
+from harness.errors import InputError
+from harness.fault import Fault, built_in, load
+
+ROOT = Path(__file__).parents[2]
+NAMES = tuple(built_in())
+# Checks whose names a suite puts together while it runs.
+COMPOSED = ("tcp:22 answers ", "the neighbour cache of ")
+
+THIRD_PARTY = """
+from harness.fault import Fault, must_fail
+
+class Mine(Fault):
+    name = "mine"
+    story = "something of ours goes wrong"
+    source = "our ticket 12"
+    expects = must_fail("gc-no-estale", "the store verifies against its database")
+
+class Unfit(Fault):
+    name = "Un fit"
+    expects = must_fail("gc-no-stale")
+"""
+
+
+def test_five_faults_for_each_deciding_criterion() -> None:
+    """And at least eight harmless variants."""
+    count = Counter(c for kind in built_in().values() for c in kind.expects)
+    assert {c: count[c] for c in DECIDING if count[c] < 5} == {}
+    assert sum(kind.benign for kind in built_in().values()) >= 8
+
+
+def test_one_fast_fault_for_each_deciding_criterion() -> None:
+    """What every acceptance run makes touches all five."""
+    fast = [c for kind in built_in().values() if kind.fast for c in kind.expects]
+    assert sorted(fast) == sorted(DECIDING)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tests_of_a_fault_exist(name: str) -> None:
+    """A node id that nobody has would judge nothing."""
+    for nodeid in load(name).selection:
+        file, _, test = nodeid.partition("::")
+        tree = ast.parse((ROOT / file).read_text())
+        functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        assert test in functions, nodeid
+
+
+def test_every_expected_check_is_one_of_the_suites() -> None:
+    """A check that was renamed would turn its faults into misses."""
+    known = {
+        node.value
+        for path in (ROOT / "suites").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    expected = {
+        check
+        for kind in built_in().values()
+        for checks in kind.expects.values()
+        for check in checks
+        if not check.startswith(COMPOSED)
+    }
+    assert expected - known == set()
+
+
+def test_third_party_faults(tmp_path: Path) -> None:
+    """A class in a file is loaded, and one that cannot be judged is refused whole."""
+    file = tmp_path / "theirs.py"
+    file.write_text(THIRD_PARTY)
+    mine = load(f"{file}:Mine")
+    assert (mine.name, mine.selection) == ("mine", ("suites/store",))
+    with pytest.raises(InputError) as caught:
+        load(f"{file}:Unfit")
+    assert {fault.key for fault in caught.value.faults} == {
+        "name",
+        "story",
+        "source",
+        "expects",
+        "expects.gc-no-stale",
+    }
+    with pytest.raises(InputError, match="subclasses of .* there: Mine, Unfit"):
+        load(f"{file}:Missing")
+    with pytest.raises(InputError, match="no built-in fault is named"):
+        load("nothing-like-it")
+    with pytest.raises(InputError, match="there is no file"):
+        load(f"{tmp_path}/nowhere.py:Mine")
+
+
+def test_the_digest_follows_the_source(tmp_path: Path) -> None:
+    """So that a stage spoiled by older code is never taken for today's."""
+    file = tmp_path / "theirs.py"
+    file.write_text(THIRD_PARTY)
+    mine = load(f"{file}:Mine")
+    before = mine.digest
+    assert mine.digest == before
+    file.write_text(THIRD_PARTY + "\n# changed\n")
+    assert mine.digest != before
+
+
+def test_spoiling_is_an_override() -> None:
+    """Only a fault that has something to do gets a stage of its own."""
+
+    class Spoils(Fault):
+        def spoil(self, machine: object, ground: object) -> None:
+            """Do something."""
+
+    assert Spoils().spoils
+    assert not Fault().spoils

@@ -1,0 +1,154 @@
+"""`harness controls` on a suite made for the purpose, with faults from a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from harness import report
+from harness.deadline import Deadline
+from harness.process import Completed, run
+
+ROOT = Path(__file__).parents[2]
+
+FILES = {
+    "pytest.ini": """\
+        [pytest]
+        addopts = --import-mode=importlib -p no:cacheprovider -p timeout
+        """,
+    "conftest.py": 'pytest_plugins = ["harness.plugin"]\n',
+    "suites/test_store.py": """\
+        import pytest
+        from harness.errors import NotExercised
+
+        @pytest.mark.criterion("gc-no-estale")
+        def test_store(fault, check):
+            name = fault.name if fault else ""
+            if name == "breaks":
+                raise NotExercised("it collected")
+            check.check("reads back", name != "is-told")
+            check.check("sessions run on", name != "told-elsewhere")
+
+        @pytest.mark.criterion("swap-keeps-address")
+        def test_swap(fault, check):
+            check.check("one MAC", not fault or fault.name != "is-told")
+        """,
+    "faults.py": """\
+        from harness.fault import Fault, must_fail
+
+        STORE = ("suites/test_store.py::test_store",)
+
+        class Bad(Fault):
+            story = "it goes wrong"
+            source = "here"
+            expects = must_fail("gc-no-estale", "reads back")
+            tests = STORE
+
+        class Told(Bad):
+            name = "is-told"
+
+        class Collateral(Told):
+            tests = ("suites/test_store.py",)
+
+        class Elsewhere(Bad):
+            name = "told-elsewhere"
+
+        class Silent(Bad):
+            name = "goes-unnoticed"
+
+        class Breaks(Bad):
+            name = "breaks"
+
+        class Nowhere(Bad):
+            name = "nowhere"
+            tests = ("suites/test_store.py::test_gone",)
+
+        class Harmless(Fault):
+            name = "harmless"
+            story = "it is odd"
+            tests = STORE
+            benign = True
+        """,
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Lay out a project with suites and faults of its own."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dedent(text))
+    return tmp_path
+
+
+def controls(project: Path, *args: str) -> Completed:
+    """Run the command there."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return run(
+        [
+            sys.executable,
+            "-c",
+            "from harness.cli import main; main()",
+            "controls",
+            *args,
+        ],
+        deadline=Deadline.after(55, "harness controls"),
+        cwd=project,
+        env=kept | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )
+
+
+def verdicts(project: Path) -> dict[str, str]:
+    """Read what the report says of each control."""
+    (file,) = (project / "reports").glob("*-controls-*/results.json")
+    return {c.id: c.verdict for c in report.load(file).controls}
+
+
+def test_caught_and_quiet_is_success(project: Path) -> None:
+    """Faults from a file are run, ruled on, reported and shown."""
+    ended = controls(project, "faults.py:Told", "faults.py:Harmless")
+    assert ended.rc == 0, ended.stdout + ended.stderr
+    assert verdicts(project) == {"is-told": "caught", "harmless": "quiet"}
+    assert "1 caught, 1 quiet" in ended.stdout
+    assert "reads back" in ended.stdout
+    assert "1/2 is-told: it goes wrong" in ended.stderr
+
+
+def test_whatever_else_is_failure(project: Path) -> None:
+    """Missed and broken end with 1; a check of another name catches nothing."""
+    names = ("Elsewhere", "Silent", "Breaks", "Nowhere")
+    ended = controls(project, *(f"faults.py:{name}" for name in names))
+    assert ended.rc == 1, ended.stdout + ended.stderr
+    assert verdicts(project) == {
+        "told-elsewhere": "missed",
+        "goes-unnoticed": "missed",
+        "breaks": "broken",
+        "nowhere": "broken",
+    }
+    assert "another check: sessions run on" in ended.stdout
+    assert "not exercised: it collected" in ended.stdout
+
+
+def test_collateral_is_failure(project: Path) -> None:
+    """A fault that fails what it was not to fail is not understood."""
+    ended = controls(project, "faults.py:Collateral")
+    assert ended.rc == 1
+    (file,) = (project / "reports").glob("*-controls-*/results.json")
+    (control,) = report.load(file).controls
+    assert control.verdict == "caught"
+    assert control.collateral == ("swap-keeps-address",)
+
+
+def test_wrong_names_are_told(project: Path) -> None:
+    """Before anything runs."""
+    ended = controls(project, "no-such-fault")
+    assert ended.rc == 2
+    assert "no built-in fault is named 'no-such-fault'" in ended.stderr
+    ended = controls(project, "--only", "gc-no-stale")
+    assert ended.rc == 2
+    assert not (project / "reports").exists()

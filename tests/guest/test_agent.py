@@ -203,7 +203,7 @@ def test_clock_and_refusals(agent: AgentTransport) -> None:
 
 def test_shutdown_expects_no_answer(agent: AgentTransport, peer: AgentPeer) -> None:
     """A shutdown that is not refused is under way; the connection starts afresh."""
-    agent.shutdown(soon(), "reboot")
+    agent.shutdown(Deadline.after(0.5, "a refusal"), "reboot")
     assert "guest-shutdown" in peer.seen
     agent.ping(soon())
 

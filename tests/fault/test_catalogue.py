@@ -88,7 +88,7 @@ def test_third_party_faults(tmp_path: Path) -> None:
         "expects",
         "expects.gc-no-stale",
     }
-    with pytest.raises(InputError, match="subclasses of .* there: Mine, Unfit"):
+    with pytest.raises(InputError, match=r"subclasses of .* there: Mine, Unfit"):
         load(f"{file}:Missing")
     with pytest.raises(InputError, match="no built-in fault is named"):
         load("nothing-like-it")

@@ -70,7 +70,7 @@ def _digest(route: Sequence[Stage], vm: str, ground: Ground) -> str:
         "code": _code_digest(),
         "vm": ground.vm(vm).model_dump(mode="json"),
         "network": ground.fleet.network.model_dump(mode="json"),
-        "lab": ground.fleet.lab.model_dump(mode="json"),
+        "lab": ground.fleet.lab.model_dump(mode="json", exclude={"change"}),
         "migration": ground.fleet.migration
         and ground.fleet.migration.model_dump(mode="json"),
         "image": ground.image.digest,

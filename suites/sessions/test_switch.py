@@ -116,7 +116,7 @@ def test_the_old_kill_mode_decides_a_switch(
     )
 
 
-_ANOTHER_SYSTEMD = "systemd.package = lib.mkForce pkgs.systemdRevised;"
+_ANOTHER_SYSTEMD = "systemd.package = lib.mkForce (pkgs.systemdRevision 2);"
 
 
 def _kill_mode(unit: str, mode: str) -> str:

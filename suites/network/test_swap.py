@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import NotExercised
-from harness.stage import OLD, address_changed
+from harness.stage import OLD, TALKER, address_changed
 from suites.network.observe import migration_of, watch_swap
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
         swap.await_service(dev, "after the reboot")
         swap.judge_owner("reboot", dev.vm.mac, budgets.neighbour_convergence_s)
         swap.judge_names("reboot")
+        # A reboot ends every session; lab has to show the first new one.
+        dev.lab.start_session(TALKER)
         swap.judge_ingress("reboot", dev)
     _judge_interface(check, dev, fleet)
 

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 # Ctrl-], as telnet has it: ends an interactive session.
 ESCAPE = b"\x1d"
 # Colours and cursor movements of a terminal, which only get in the way of a reader.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\r|\x00")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, palette
+    r"|\x1b[@-Z\\-_]|\r|\x00"
+)
 _TYPING_S = 20.0
 PANIC = re.compile(r"Kernel panic - not syncing: .*|---\[ end Kernel panic.*")
 

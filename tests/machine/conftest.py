@@ -81,7 +81,7 @@ class Bench:
             ) as machine,
         ):
             deadline = Deadline.after(20, "the guest")
-            machine.console.wait_for("sector up", deadline)
+            machine.console.wait_for("saved .\n", deadline)
             yield machine, agent
 
     @contextmanager

@@ -32,6 +32,7 @@ _CODE = bytes.fromhex(
     "2070616e6963202d206e6f742073796e63696e673a2061736b656420746f0a00"
 )
 BANNER = "sector up, saved "
+READY = BANNER + ".\n"
 SIZE = 1 << 20
 
 

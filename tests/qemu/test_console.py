@@ -14,7 +14,7 @@ import pytest
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, MachineError
 from harness.qemu import Console, launch
-from tests.qemu.sector import BANNER, plan
+from tests.qemu.sector import READY, plan
 from tests.qemu.test_launch import soon, type_keys
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def console(tmp_path: Path) -> Console:
 
 def test_text_is_what_a_person_would_read(console: Console, tmp_path: Path) -> None:
     """Colours, cursor movements and carriage returns are left out."""
-    raw = b"\x1b[0;1;32m  OK  \x1b[0m Started \xc3\xa4\xff\r\n\x1b[?7l\x1b[6nlogin: "
+    raw = (
+        b"\x1b[0;1;32m  OK  \x1b[0m Started \xc3\xa4\xff\r\n"
+        b"\x1b[?7l\x1b]104\x1b\\\x1b[6nlogin: "
+    )
     (tmp_path / "console.log").write_bytes(raw)
     assert console.text == "  OK   Started \u00e4\ufffd\nlogin: "
     assert console.size == len(raw)
@@ -68,7 +71,7 @@ def test_typing_without_a_machine_is_an_error(console: Console) -> None:
 def test_long_input_arrives_whole(directory: Path, sector: Path) -> None:
     """The guest's port takes a few bytes at a time; hanging up must not lose any."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         mark = emulator.console.size
         type_keys(emulator, "x" * 200)
         assert type_keys(emulator, "W") == "w"
@@ -80,7 +83,7 @@ def test_a_person_attaches_and_leaves_by_the_escape_key(
 ) -> None:
     """Keys go in, answers come out, Ctrl-] ends it, the terminal is as before."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         keyboard, terminal = pty.openpty()
         before = termios.tcgetattr(terminal)
         done = threading.Thread(
@@ -106,7 +109,7 @@ def test_a_person_attaches_and_leaves_by_the_escape_key(
 def test_attaching_ends_with_qemu(directory: Path, sector: Path) -> None:
     """A person is not left in front of a dead terminal."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         silent, ours = os.pipe()
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is meant
             done = threading.Thread(

@@ -17,7 +17,7 @@ from harness.deadline import Deadline, poll
 from harness.errors import GuestPanicked, LaunchFailed, MachineDied
 from harness.process import alive, run
 from harness.qemu import Emulator, launch
-from tests.qemu.sector import BANNER, plan
+from tests.qemu.sector import BANNER, READY, plan
 
 
 def soon(awaited: str = "the test") -> Deadline:
@@ -39,7 +39,7 @@ def test_boots_through_firmware_and_its_own_boot_sector(
 ) -> None:
     """The console has everything, from its first byte, and takes input."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER + "0", soon("the guest"))
+        emulator.console.wait_for(BANNER + "0\n", soon("the guest"))
         assert type_keys(emulator, "abc") == "123"
         assert emulator.console.text.startswith(BANNER)
         assert emulator.console.tail(1) == ["123"]
@@ -102,13 +102,13 @@ def test_a_qemu_deaf_to_quit_and_sigterm_is_killed(directory: Path) -> None:
 def test_a_killed_qemu_ends_waits_at_once(directory: Path, sector: Path) -> None:
     """A wait on the console raises MachineDied, far before its deadline."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         killer = threading.Timer(0.2, os.kill, (emulator.pid, signal.SIGKILL))
         killer.start()
         started = time.monotonic()
         with pytest.raises(MachineDied) as caught:
             emulator.console.wait_for("never printed", soon("nothing"))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert BANNER + "0" in str(caught.value)
         killer.join()
 
@@ -118,7 +118,7 @@ def test_a_panic_seen_by_pvpanic_ends_waits_at_once(
 ) -> None:
     """The guest's own report is an event; QEMU ends itself, the panic is the cause."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         emulator.console.send("P")
         with pytest.raises(GuestPanicked, match="pvpanic"):
             emulator.console.wait_for("never printed", soon("nothing"))
@@ -129,7 +129,7 @@ def test_a_panic_seen_on_the_console_ends_waits_at_once(
 ) -> None:
     """A kernel that dies before it has a pvpanic driver is noticed, too."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         emulator.console.send("K")
         with pytest.raises(GuestPanicked, match="not syncing: asked to"):
             emulator.console.wait_for("never printed", soon("nothing"))
@@ -141,7 +141,7 @@ def test_an_earlier_runs_panic_is_not_this_runs(directory: Path, sector: Path) -
     """The console log goes on from run to run; only new text counts."""
     (directory / "console.log").write_text("Kernel panic - not syncing: old\n")
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         emulator.check()
 
 
@@ -150,12 +150,12 @@ def test_the_guests_reset_and_power_off_are_its_own(
 ) -> None:
     """QMP says who asked; after a power off QEMU ends by itself with status 0."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         mark = emulator.console.size
         emulator.console.send("R")
         event = emulator.qmp.wait_event("RESET", deadline=soon())
         assert event.data["reason"] == "guest-reset"
-        emulator.console.wait_for(BANNER, soon("the guest again"), since=mark)
+        emulator.console.wait_for(READY, soon("the guest again"), since=mark)
         emulator.console.send("Q")
         event = emulator.qmp.wait_event("SHUTDOWN", deadline=soon())
         assert event.data["reason"] == "guest-shutdown"

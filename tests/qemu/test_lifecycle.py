@@ -101,12 +101,12 @@ def test_takes_its_steps_in_order(unit: Unit, lan: Lan, directory: Path) -> None
 def test_a_second_start_keeps_the_disk(unit: Unit, init: Init) -> None:
     """What the guest wrote is there again; the file is the same one."""
     first = unit.start(soon())
-    first.console.wait_for(BANNER + "0", soon("the guest"))
+    first.console.wait_for(BANNER + "0\n", soon("the guest"))
     assert type_keys(first, "abcW") == "123w"
     inode = init.disk.stat().st_ino
     mark = first.console.size
     second = unit.start(soon())
-    second.console.wait_for(BANNER + "3", soon("the guest"), since=mark)
+    second.console.wait_for(BANNER + "3\n", soon("the guest"), since=mark)
     assert init.disk.stat().st_ino == inode
     assert unit.journal.order == WHOLE + WHOLE[:3]
     assert unit.journal.steps[5].detail == "disk already present, seed already present"

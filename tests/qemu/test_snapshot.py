@@ -11,7 +11,7 @@ import pytest
 from harness.errors import HarnessError, MachineError
 from harness.qemu import Disk, Emulator, Frozen, MachinePlan, Ram, disk, launch
 from harness.qemu import snapshot as subject
-from tests.qemu.sector import BANNER, plan
+from tests.qemu.sector import BANNER, READY, plan
 from tests.qemu.test_launch import soon, type_keys
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def frozen(directory: Path, sector: Path, keys: str) -> str:
     home = directory / "home"
     made = template(directory / "first", home, sector)
     with launch(made, deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER, soon("the guest"))
+        emulator.console.wait_for(READY, soon("the guest"))
         type_keys(emulator, keys)
         return subject.freeze(emulator.qmp, home, soon())
 
@@ -69,9 +69,9 @@ def test_copies_go_on_from_the_same_point_and_keep_apart(
         assert type_keys(two, "x") == "4"
         mark = one.console.size
         one.console.send("R")
-        one.console.wait_for(BANNER + "5", soon("a reboot of one"), since=mark)
+        one.console.wait_for(BANNER + "5\n", soon("a reboot of one"), since=mark)
         two.console.send("R")
-        two.console.wait_for(BANNER + "0", soon("a reboot of two"))
+        two.console.wait_for(BANNER + "0\n", soon("a reboot of two"))
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
 
 
@@ -115,7 +115,7 @@ def test_a_write_log_records_the_guests_writes(directory: Path, sector: Path) ->
     logged = Disk(path=own, serial="sector", honest_flushes=True, write_log=log)
     made = replace(plan(directory), disk=logged)
     with launch(made, deadline=soon()) as emulator:
-        emulator.console.wait_for(BANNER + "0", soon("the guest"))
+        emulator.console.wait_for(BANNER + "0\n", soon("the guest"))
         assert type_keys(emulator, "abcW") == "123w"
     assert log.read_bytes()[:8] == (0x6A736677736872).to_bytes(8, "little")
 

@@ -62,6 +62,7 @@ def build(recipe: Recipe, shelf: Shelf, progress: Progress, *, again: bool) -> I
         known = shelf.find(digest)
         if known is not None and not again:
             return known
+        progress.step("asking apt for a Debian mirror")
         job = _Job(recipe, shelf, find_mirror(os.environ, deadline), progress, deadline)
         return _build(job, digest, known)
 
@@ -126,7 +127,7 @@ def _workshop(job: _Job) -> Iterator[Workshop]:
     for place in (base, job.shelf.directory):
         _demand_room(place)
     for left in base.glob(f"{_WORKSHOP}*"):
-        _sweep(left)
+        _sweep(left, job.progress)
     directory = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=base))
     with _held(directory), _raw_disk(directory / "out/disk.raw", job) as disk_fd:
         yield Workshop(directory, job.shelf.debs, disk_fd)
@@ -153,12 +154,13 @@ def _held(directory: Path) -> Iterator[None]:
         _remove(directory)
 
 
-def _sweep(directory: Path) -> None:
+def _sweep(directory: Path, progress: Progress) -> None:
     """Remove a workshop that a killed build left behind; leave everyone else's."""
     if directory.stat().st_uid != os.getuid():
         return
     try:
         with FileLock(directory / _LOCK, timeout=0):
+            progress.step(f"removing what a killed build left: {directory}")
             _remove(directory)
     except Timeout:
         return

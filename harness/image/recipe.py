@@ -156,6 +156,8 @@ def mmdebstrap(
         "mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=null",
         "--skip=download/empty,essential/unlink,cleanup/apt",
         *(f"--aptopt={option}" for option in aptopts),
+        # A tree that is thrown away on failure needs no fsync after every file.
+        "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
         f"--include={','.join(recipe.packages)}",
         f'--setup-hook=mkdir -p "$1"{_ARCHIVES}',

@@ -257,7 +257,7 @@ def parse_state(sections: Sections) -> LabState:
     properties = sections.pairs("unit")
     files = proc.parse_files(sections.lines("files"))
     exes = proc.parse_exes(sections.lines("exes"))
-    rc, *panes = sections.lines("tmux")
+    *panes, rc = sections.lines("tmux")
     found = [match for match in map(_PANE.match, panes) if match]
     sessions: dict[str, Session] = {}
     for _, pid, dead, created, pty, name in (match.groups() for match in found):

@@ -50,7 +50,7 @@ class Process:
 
 
 def parse_files(lines: Iterable[str]) -> dict[str, str]:
-    """Read `grep -H ''`: the content of many files, by path."""
+    """Read lines of PATH:LINE, as `grep -H` prints them: many files, by path."""
     files: dict[str, list[str]] = {}
     for line in lines:
         if found := _FILE.match(line):

@@ -41,9 +41,9 @@ KillMode=process
 ExecStart={{ path=/nix/store/{HASH}-lab/bin/lab ; argv[]=/nix/store/{HASH}-lab/bin/lab \
 --port 8080 ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 }}
 \x1etmux
-0
 600 601 0 1763900001 /dev/pts/0 alpha
 600 602 1 1763900002 /dev/pts/1 beta gamma
+0
 \x1efiles
 /proc/500/stat:500 (lab) {STAT.format(pid=500, start=1234)}
 /proc/500/cgroup:0::/system.slice/lab.service
@@ -129,7 +129,7 @@ def test_what_is_not_healthy(old: str, new: str) -> None:
 def test_a_lab_without_a_server() -> None:
     """Without a tmux server there are no sessions, and tmux says why."""
     text = RECORDED.partition("\x1etmux")[0] + (
-        "\x1etmux\n1\nno server running on /tmp/tmux-990/default\n"
+        "\x1etmux\nno server running on /tmp/tmux-990/default\n1\n"
         "\x1efiles\n\x1eexes\n\x1esockets\n\x1euptime\n1.0\n\x1ehttp\n\x1eend\n"
     )
     state = lab.parse_state(parse("lab.bash", text))

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock
 
-from harness import host, qemu
+from harness import host
 from harness.deadline import Deadline
 from harness.errors import GuestPanicked
-from harness.machine import Machine, launch, thaw
+from harness.machine import Machine, launch, recipe, thaw
+from harness.qemu import cmdline, seed, snapshot
 from harness.runtime import runtime_directory
 from harness.site import Site, open_site
 from harness.stage import graph, spoiled
@@ -87,8 +88,8 @@ def _digest(route: Sequence[Stage], vm: str, ground: Ground) -> str:
 def _code_digest() -> str:
     """Digest the code that decides what a frozen machine looks like."""
     digest = hashlib.sha256()
-    for module in (graph.__file__, qemu.cmdline.__file__):
-        digest.update(Path(module).read_bytes())
+    for module in (graph, recipe, cmdline, seed, snapshot):
+        digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
 

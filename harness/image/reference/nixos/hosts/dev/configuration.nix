@@ -25,6 +25,10 @@
     options = "-d";
   };
 
+  # Nix does not wait for a path's data to reach the disk (nix.conf(5)), so a power cut
+  # after a build leaves valid paths with empty files, which no second switch mends.
+  nix.settings.fsync-store-paths = true;
+
   # Pulls its configuration; never reboots by itself, which would kill the sessions.
   services.bento = {
     enable = true;

@@ -69,6 +69,9 @@ in
       "systemd-sysv-generator" "systemd-tpm2-generator"
     ]
       (_: "/dev/null");
+    # The same for the managers of users, who re-execute themselves at every switch.
+    environment.etc."systemd/user-generators/systemd-xdg-autostart-generator".source = "/dev/null";
+    environment.etc."systemd/user-environment-generators/30-systemd-environment-d-generator".source = "/dev/null";
     environment.etc."systemd/journald.conf".text = "[Journal]\nStorage=persistent\nAudit=no\nSystemMaxUse=64M\n";
     environment.etc."modprobe.d/nixos.conf".text =
       lib.concatMapStrings (m: "blacklist ${m}\n") config.boot.blacklistedKernelModules;

@@ -112,7 +112,8 @@ def _infect(machine: Machine, ground: Ground) -> None:
 
 
 def _onboard(machine: Machine, ground: Ground) -> None:
-    """Apply hosts/dev, then leave two sessions running, as people do."""
+    """Apply hosts/dev, clean up after infect, leave sessions running as people do."""
+    machine.succeed("rm", "-rf", "/old-root", "/boot.bak", timeout=300)
     _must_succeed(machine.system.rebuild("switch"), "onboarding")
     machine.wait_for_unit(ground.fleet.lab.unit)
     # A calendar timer that sleeps through a freeze fires at every thaw. The next switch

@@ -181,7 +181,7 @@ class Migration(Model):
 class Budgets(Model):
     """Every threshold that a suite uses; the unit is in the name."""
 
-    heartbeat_gap_ms: Number = 1000
+    heartbeat_gap_ms: Number = 3000
     """longest silence of a session's 100 ms heartbeat during a switch, milliseconds"""
     switch_lab_outage_s: Number = 15
     """longest time lab may be down while a switch restarts it, seconds"""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from nixguest import etc_tree, initrd
+
+from harness.deadline import Deadline
+from harness.process import run
 
 NIXOS = Path(__file__).parents[2] / "harness/image/reference/nixos"
 
@@ -104,11 +106,11 @@ def test_small_files_are_many_and_reproducible(tmp_path: Path) -> None:
             json.dumps({"outputs": {"out": str(out)}, "count": 600, "seed": "s"})
         )
         builder = NIXOS / "nix/build-support/small_files.py"
-        subprocess.run(
-            [sys.executable, builder],
+        run(
+            [sys.executable, str(builder)],
             env={"NIX_ATTRS_JSON_FILE": str(attrs)},
-            check=True,
-        )
+            deadline=Deadline.after(60, "the builder"),
+        ).check()
         files = sorted(path for path in out.rglob("*") if path.is_file())
         assert len(files) == 600
         content = b"".join(path.read_bytes() for path in files)
@@ -132,11 +134,10 @@ def test_pins_name_hash_and_version(tmp_path: Path) -> None:
     debs.mkdir()
     for package, name in names.items():
         (debs / name).write_text(package)
-    done = subprocess.run(
-        [sys.executable, NIXOS / "pin-debs", pool, debs],
-        capture_output=True,
-        check=True,
-    )
+    done = run(
+        [sys.executable, str(NIXOS / "pin-debs"), str(pool), str(debs)],
+        deadline=Deadline.after(60, "pin-debs"),
+    ).check()
     pins = json.loads(done.stdout)
     assert [pin["package"] for pin in pins] == list(names)
     assert [pin["version"] for pin in pins] == ["5.2.37", "6.12.1", "7.3.4"]

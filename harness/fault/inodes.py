@@ -62,8 +62,8 @@ class NearlyFull(SmallFileSystem):
     story = "most inodes of the store's file system are in use"
     source = "nix#2376; ofborg/infrastructure#66"
     expects = must_fail(CRITERION, "share of inodes in use")
-    make = "-N 30000"
-    fill = 18000
+    make = "-N 6000"
+    fill = 4000
 
 
 class OldRoot(Fault):

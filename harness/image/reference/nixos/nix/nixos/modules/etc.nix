@@ -17,7 +17,8 @@ in
   };
 
   config = {
-    system.build.etc = pkgs.pythonModule "etc" "etc_tree" {
+    # An input of the top level: one builder makes both.
+    system.build.etc = {
       files = lib.mapAttrs'
         (_: f: lib.nameValuePair f.target {
           inherit (f) mode;

@@ -90,11 +90,12 @@ class BootFull(Fault):
     fast = True
 
     def wake(self, machine: Machine) -> None:
-        """Fill /boot up to 4 MiB."""
+        """Fill /boot up to some 8 MiB, which no kernel with its initrd fits into."""
         run(
             machine,
             "set -- $(stat -f -c '%f %S' /boot)\n"
-            "fallocate -l $(($1 * $2 - 4194304)) /boot/filler\nsync",
+            "fallocate -l $(($1 * $2 - 33554432)) /boot/filler\n"
+            "dd if=/dev/zero of=/boot/rest bs=1M count=24 2>/dev/null || :\nsync",
         )
 
 

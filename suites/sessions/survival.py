@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import NotExercised
+from harness.errors import GuestFailure, NotExercised
 from harness.stage import HEARTBEATS, TALKER
 
 if TYPE_CHECKING:
@@ -40,11 +41,23 @@ class Witness:
 
     def judge_restart(self, event: str, rebuilt: Rebuild, before: LabState) -> LabState:
         """Lab was restarted by a switch: its sessions must not have noticed."""
+        self._await_page()
         after = self.dev.lab.state()
         _must_have_restarted(event, rebuilt, before, after)
         self._judge_lab(event, before, after)
         self.judge_sessions(event, after, rebuilt.since)
         return after
+
+    def _await_page(self) -> None:
+        """Give lab its budget: Type=simple is active long before it listens.
+
+        Should it never listen, the checks that follow say so.
+        """
+        with suppress(GuestFailure):
+            self.dev.wait_for_open_port(
+                self.dev.recipe.lab.port,
+                timeout=float(self.budgets.switch_lab_outage_s),
+            )
 
     def judge_untouched(self, event: str, rebuilt: Rebuild) -> LabState:
         """Demand that a switch that is none of lab's business left it alone."""

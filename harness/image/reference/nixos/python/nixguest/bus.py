@@ -28,17 +28,8 @@ if TYPE_CHECKING:
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 SYSTEMD = "org.freedesktop.systemd1"
 LOGIND = "org.freedesktop.login1"
-# systemd grants 180 s by itself (basic/constants.h), but not under emulation.
-RELOAD_SECONDS = 600.0
-# All kinds of units but devices, which are many and never concern a switch.
-KINDS = [
-    f"*.{kind}"
-    for kind in (
-        *("service", "socket", "target", "timer", "path", "slice", "scope"),
-        *("mount", "automount", "swap"),
-    )
-]
-STATES = ["active", "reloading", "activating", "deactivating", "failed", "maintenance"]
+# What systemd itself grants a reload or re-execution (basic/constants.h).
+RELOAD_SECONDS = 180.0
 # An ordinary call is answered at once; emulated and beside others, nothing is ordinary.
 CALL_SECONDS = 180.0
 
@@ -63,15 +54,9 @@ class Bus:
         self._socket.close()
 
     def watch(self, handler: Callable[[str, tuple[Any, ...]], None]) -> None:
-        """Have signals of systemd's manager handed to `handler` by name and content.
-
-        Only what is needed is asked for: a reload sends two signals for each unit.
-        """
-        for member in ("JobRemoved", "Reloading"):
-            rule = MatchRule(
-                type="signal", interface=f"{SYSTEMD}.Manager", member=member
-            )
-            self._request(message_bus.AddMatch(rule))
+        """Have signals of systemd's manager handed to `handler` by name and content."""
+        rule = MatchRule(type="signal", interface=f"{SYSTEMD}.Manager")
+        self._request(message_bus.AddMatch(rule))
         self._handlers.append(handler)
 
     def call(
@@ -138,7 +123,6 @@ class Manager:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self._paths: dict[str, str] = {}  # D-Bus path by unit name
         self._jobs: dict[str, str] = {}  # verb by job path, of jobs under way
         self.results: list[tuple[str, str, str]] = []  # verb, unit, result
         self._early: dict[str, tuple[str, str]] = {}
@@ -162,23 +146,19 @@ class Manager:
 
     def active_units(self) -> dict[str, tuple[str, str]]:
         """ActiveState and SubState of each unit that is not inactive."""
-        (units,) = self.bus.call(
-            self.ADDRESS, "ListUnitsByPatterns", "asas", STATES, KINDS
-        )
+        (units,) = self.bus.call(self.ADDRESS, "ListUnits")
         # name, description, load state, active state, sub state, following, path, job
-        self._paths = {unit[0]: unit[6] for unit in units}
         return {
             name: (state, sub_state)
             for name, _, _, state, sub_state, following, *_ in units
-            if not following
+            if not following and state != "inactive"
         }
 
     def unit_property(self, unit: str, interface: str, name: str) -> Any:
-        """One property of a unit that `active_units` has seen."""
+        """One property of a loaded unit."""
+        (path,) = self.bus.call(self.ADDRESS, "GetUnit", "s", unit)
         address = DBusAddress(
-            self._paths[unit],
-            bus_name=SYSTEMD,
-            interface="org.freedesktop.DBus.Properties",
+            path, bus_name=SYSTEMD, interface="org.freedesktop.DBus.Properties"
         )
         ((_, value),) = self.bus.call(
             address, "Get", "ss", f"{SYSTEMD}.{interface}", name

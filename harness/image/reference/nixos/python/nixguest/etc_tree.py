@@ -1,13 +1,15 @@
-"""Part of the top level's builder: a generation's /etc with its unit directory.
+"""Builder: everything of a generation's /etc, with its unit directory, in one go.
 
 NixOS makes a derivation per file and per unit (nixos/modules/system/etc/etc.nix,
 nixos/lib/systemd-lib.nix generateUnits). One process for all is what emulation allows;
-and one derivation for it and the top level; the tree has the same shape.
+the tree that comes out has the same shape.
 """
 
 from __future__ import annotations
 
 import os
+
+from .files import derivation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,3 +73,9 @@ def build(out: str, attrs: dict[str, Any]) -> None:
         f"{out}/units", attrs["units"], attrs["upstream"], attrs["upstreamUnits"]
     )
     _link("../../units", f"{out}/etc/systemd/system")
+
+
+def main() -> None:
+    """Entry point of the derivation."""
+    attrs = derivation()
+    build(attrs["outputs"]["out"], attrs)

@@ -34,8 +34,6 @@ REASONS = {
     500: "Internal Server Error",
 }
 
-LIST = ("list-sessions", "-F", "#{session_name}")
-
 Answer = tuple[int, str, str]
 
 
@@ -62,16 +60,13 @@ def adopt() -> list[str]:
     `exit-empty off` keeps an empty server, so that whoever starts a session, by lab or
     by tmux itself, starts it here.
     """
-    option = ("set-option", "-s", "exit-empty", "off")
-    return _listed(*tmux("start-server", ";", *option, ";", *LIST))
+    tmux("start-server", ";", "set-option", "-s", "exit-empty", "off")
+    return sessions()
 
 
 def sessions() -> list[str]:
     """Names of the live sessions. tmux failing means that nobody knows, not none."""
-    return _listed(*tmux(*LIST))
-
-
-def _listed(status: int, text: str) -> list[str]:
+    status, text = tmux("list-sessions", "-F", "#{session_name}")
     if status != 0 and "no server" not in text and "no sessions" not in text:
         raise OSError(f"tmux list-sessions: {text.strip()}")
     return sorted(text.split()) if status == 0 else []
@@ -183,12 +178,11 @@ def listen(port: int) -> _socket.socket:
 def main(revision: int) -> NoReturn:
     """Entry point: adopt, then serve for ever."""
     _signal.signal(_signal.SIGTERM, lambda *_: os._exit(0))
-    # Connections are taken from now on, and answered when the sessions are known.
-    server = listen(int(os.environ.get("LAB_PORT", PORT)))
     found = adopt()
     sys.stderr.write(
         f"lab revision {revision}: adopted {len(found)} sessions {' '.join(found)}\n"
     )
+    server = listen(int(os.environ.get("LAB_PORT", PORT)))
     while True:
         # Not inherited by tmux, which would keep the connection open for ever.
         descriptor, _ = server._accept()  # type: ignore[attr-defined]  # noqa: SLF001

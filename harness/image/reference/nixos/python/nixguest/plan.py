@@ -83,16 +83,10 @@ class Comparison:
         """Go through all active units; `is_ours` says whether one's file is NixOS'."""
         for unit, state in self.active.items():
             found = self._files(unit)
-            if state not in {"active", "activating"}:
-                continue
-            if found is None:
-                if unit.endswith(".target"):
-                    self._base_target(unit)
-            # Asking systemd where a unit came from is dear: only if it matters.
-            elif not unitfile.same(*found) and is_ours(unit):
+            if state in {"active", "activating"} and found and is_ours(unit):
                 self._consider(unit, *found)
-            elif unit.endswith(".target"):
-                self._target(unit, unitfile.load(found[2], found[3]))
+            elif unit.endswith(".target") and state == "active":
+                self._base_target(unit)
         return self.plan
 
     def _base_target(self, unit: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-from . import etc_tree
 from .files import derivation
 
 TYPE_CHECKING = False
@@ -24,9 +23,8 @@ from nixguest import {module}
 
 
 def build(out: str, attrs: dict[str, Any]) -> None:
-    """Links to the parts, texts, the programs, and /etc with its units."""
+    """Links to the parts, texts, and the three programs."""
     os.makedirs(f"{out}/bin")
-    etc_tree.build(out, attrs["etc"])
     for name, target in attrs["links"].items():
         os.symlink(target, f"{out}/{name}")
     for name, text in attrs["texts"].items():

@@ -86,26 +86,6 @@ def load(unit_path: str, base_path: str) -> UnitInfo:
     return info
 
 
-def same(old: str, old_base: str, new: str, new_base: str) -> bool:
-    """Whether two units consist of the same texts, and so need no comparison."""
-    before = _texts(old, old_base)
-    return before is not None and before == _texts(new, new_base)
-
-
-def _texts(unit_path: str, base_path: str) -> list[str] | None:
-    """Return what a unit is made of, nothing for one that is masked or missing."""
-    if os.path.realpath(base_path) == "/dev/null" or not os.path.exists(base_path):
-        return None
-    paths = [base_path, *dropins(base_path)]
-    if unit_path != base_path:
-        paths += dropins(unit_path)
-    texts = []
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            texts.append(file.read())
-    return texts
-
-
 def boolean(info: UnitInfo, section: str, key: str, *, default: bool) -> bool:
     """Return the last value of a key, read as systemd reads booleans."""
     values = info.get(section, {}).get(key)

@@ -17,8 +17,7 @@ in
   };
 
   config = {
-    # An input of the top level: one builder makes both.
-    system.build.etc = {
+    system.build.etc = pkgs.pythonModule "etc" "etc_tree" {
       files = lib.mapAttrs'
         (_: f: lib.nameValuePair f.target {
           inherit (f) mode;

@@ -61,11 +61,11 @@ in
           init = lib.replaceStrings [ "@shell@" "@path@" ]
             [ "${pkgs.bash}/bin/bash" "${config.system.path}/bin:/usr/sbin:/usr/bin" ]
             (lib.readFile ../../build-support/stage-2.sh);
-          etc = config.system.build.etc;
           links = {
             kernel = "${kernel}/bzImage";
             kernel-modules = "${kernel}";
             initrd = "${config.system.build.initialRamdisk}/initrd";
+            etc = "${config.system.build.etc}/etc";
             sw = "${config.system.path}";
             systemd = "${config.systemd.package}";
           };

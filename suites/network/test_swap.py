@@ -107,13 +107,16 @@ def test_reverse_swap_gives_the_address_back(
 ) -> None:
     """Going back: dev returns to its temporary address, the old VM takes the final."""
     move = migration_of(fleet)
+    # There from the start, so that no build counts as outage, but with its cable out.
+    old = machine_factory(stage="cloud", vm=OLD)
+    old.block_network()
     dev = machine_factory(stage="swapped", vm=move.vm)
     with watch_swap(site, check, fleet) as swap:
         swap.await_service(dev, "before going back")
         _must_be_owned(site, move.final, dev)
         _prepare(dev, move.final, move.temporary)
         dev.execute(*_SWITCH, timeout=300)
-        old = machine_factory(stage="cloud", vm=OLD)
+        old.unblock_network()
         swap.await_service(old, "after going back")
         owners = site.client.arping(move.final, window=1.0)
     check.check(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,22 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class LocalGuest:
-    """A guest whose root is this computer's, but for programs in `bin`.
+    """A guest whose root is this computer's, but for `bin`, `passwd` and the caches.
 
-    Scripts find the programs of `bin` first, and drop nobody's caches.
+    Scripts find the programs of `bin` first, and drop nobody's caches. Users have the
+    homes of `passwd`: a shell must not run the dotfiles of whoever runs the tests.
     """
 
     agent: AgentTransport
     bin: Path
+    passwd: Path
 
     def execute(self, *words: str, timeout: float = 20.0) -> CommandResult:
         """Run a command here."""
-        argv = [
-            word.replace("PATH=/run/current", f"PATH={self.bin}:/run/current").replace(
-                "/proc/sys/vm/drop_caches", "/dev/null"
-            )
-            for word in words
-        ]
+        argv = [self._here(word) for word in words]
         return self.agent.execute(argv, deadline=Deadline.after(timeout, words[0]))
 
     def program(self, name: str, script: str) -> None:
@@ -44,6 +43,11 @@ class LocalGuest:
         path = self.bin / name
         path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
+
+    def _here(self, word: str) -> str:
+        word = word.replace("PATH=/run/current", f"PATH={self.bin}:/run/current")
+        word = word.replace("</etc/passwd", f"<{self.passwd}")
+        return word.replace("/proc/sys/vm/drop_caches", "/dev/null")
 
 
 @pytest.fixture
@@ -63,5 +67,9 @@ def agent(peer: AgentPeer) -> Iterator[AgentTransport]:
 
 @pytest.fixture
 def guest(agent: AgentTransport, tmp_path: Path) -> LocalGuest:
-    """Return this computer as a guest."""
-    return LocalGuest(agent, tmp_path / "bin")
+    """Return this computer as a guest, in which the tests' user has an empty home."""
+    user = pwd.getpwuid(os.getuid())
+    home, passwd = tmp_path / "home", tmp_path / "passwd"
+    home.mkdir()
+    passwd.write_text(f"{user.pw_name}:x:{user.pw_uid}:{user.pw_gid}::{home}:/bin/sh\n")
+    return LocalGuest(agent, tmp_path / "bin", passwd)

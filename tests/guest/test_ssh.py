@@ -107,6 +107,8 @@ def server(directory: Path) -> Iterator[tuple[int, str]]:
         "StrictModes": "no",
         "PermitRootLogin": "yes",
         "PidFile": "none",
+        # Away from the dotfiles that bash runs for sshd (bash(1), "rshd or sshd").
+        "SetEnv": f"HOME={directory}",
     }
     Path("/run/sshd").mkdir(exist_ok=True)
     with process.spawn([*argv, *(f"-o{k}={v}" for k, v in options.items())]):

@@ -13,15 +13,18 @@ READY := .venv/.ready
 # Suites named in ARGS replace all of them.
 SUITES := $(if $(findstring suites,$(ARGS)),,suites)
 
-.PHONY: help accept controls test lint format schema lock packages clean
+.PHONY: help accept accept-full controls test lint format schema lock packages clean
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 	@echo
 	@echo "ARGS goes to pytest: make accept ARGS='suites/boot -x'"
 
 accept: packages $(READY) ## judge the VMs; installs missing packages first
 	$(BIN)/python -m pytest -n $(JOBS) $(SUITES) $(ARGS)
+
+accept-full: packages $(READY) ## the same with the tests that take minutes each
+	$(BIN)/python -m pytest -n $(JOBS) --thorough $(SUITES) $(ARGS)
 
 controls: packages $(READY) ## run the suites against every fault: each must be caught
 	$(BIN)/harness controls $(ARGS)

@@ -17,6 +17,7 @@ MARKERS = (
     "criterion(*ids): the rows of the register that this test judges",
     "stage(name): the machine state it starts from: cloud, nixos, onboarded, swapped",
     "disruptive: reboots, crashes or rebuilds its machine; never shares one",
+    "thorough: takes minutes; run with --thorough, or when its suite is named",
 )
 STAGES = ("cloud", "nixos", "onboarded", "swapped")
 _MACHINE_FIXTURES = frozenset({"dev", "machine_factory", "site", "check"})
@@ -43,6 +44,11 @@ def of_a_suite(item: pytest.Item, suites: Path) -> bool:
     if item.path.is_relative_to(suites) or item.get_closest_marker("criterion"):
         return True
     return not _MACHINE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def marked_thorough(item: pytest.Item) -> bool:
+    """Whether a test is left out of an ordinary run of all suites."""
+    return item.get_closest_marker("thorough") is not None
 
 
 def misuse(items: Iterable[pytest.Item]) -> list[str]:

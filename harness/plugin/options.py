@@ -67,6 +67,14 @@ OPTIONS = (
         },
     ),
     Option(
+        "--thorough",
+        {
+            "action": "store_true",
+            "help": "run the tests marked thorough too, as `make accept-full` does;"
+            " a suite that is named on the command line runs whole anyway",
+        },
+    ),
+    Option(
         "--list-criteria",
         {
             "action": "store_true",
@@ -98,6 +106,7 @@ class Settings:
     list_criteria: bool
     fault: Fault | None
     wants_suites: bool
+    thorough: bool
     full: bool
     """Whether every suite is to run, so that the five decide the exit status."""
     selection: str
@@ -138,6 +147,7 @@ def parse(config: pytest.Config) -> Settings:
         keep_machines=bool(config.getoption("--keep-machines")),
         list_criteria=listing,
         fault=_fault(config),
+        thorough=bool(config.getoption("--thorough")) or not whole,
         wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
         full=whole and not narrowed,
         selection=_selection(config, narrowed),

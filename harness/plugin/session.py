@@ -14,7 +14,12 @@ import pytest
 from harness.errors import CheckFailed
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
-from harness.plugin.markers import misuse, of_a_suite, subject_of
+from harness.plugin.markers import (
+    marked_thorough,
+    misuse,
+    of_a_suite,
+    subject_of,
+)
 from harness.plugin.options import distributed, is_worker
 from harness.plugin.outcome import Phase, classify, combine, explain
 from harness.plugin.run import CURRENT, RUN, Current, open_run
@@ -82,6 +87,8 @@ class Tests:
             self.seen[item.nodeid] = Collected(
                 nodeid=item.nodeid, criteria=subject.criteria, stage=subject.stage
             )
+        if not self.settings.thorough:
+            _leave_out(config, items, [i for i in ours if marked_thorough(i)])
 
     @pytest.hookimpl
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -203,3 +210,11 @@ def _name(item: pytest.Item, taken: set[str]) -> str:
         name = f"{name}-{sha256(item.nodeid.encode()).hexdigest()[:8]}"
     taken.add(name)
     return name
+
+
+def _leave_out(
+    config: pytest.Config, items: list[pytest.Item], left_out: list[pytest.Item]
+) -> None:
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)

@@ -91,6 +91,29 @@ def test_full_and_partial_runs(tmp_path: Path) -> None:
     assert child.run("suites").rc == 1
 
 
+def test_thorough_tests_are_asked_for(tmp_path: Path) -> None:
+    """A run of all leaves them out and is full; --thorough or their name takes them."""
+    long = """
+        import pytest
+
+        @pytest.mark.thorough
+        @pytest.mark.criterion("bento-pull")
+        def test_long(check):
+            check.check("held", True)
+    """
+    child = Child.made_of(tmp_path, {**ALL_PASS, "suites/long/test_long.py": long})
+    for args, verdict in (
+        (("suites",), Verdict.NOT_RUN),
+        (("suites", "-n", "1"), Verdict.NOT_RUN),
+        (("suites", "--thorough"), Verdict.PASS),
+        (("suites/long",), Verdict.PASS),
+    ):
+        assert child.run(*args).rc == 0
+        told = child.results()
+        assert told.verdict("bento-pull") is verdict
+        assert told.run.full is ("suites" in args)
+
+
 def test_own_tests_open_no_report(tmp_path: Path) -> None:
     """The instrument's own tests leave nothing, by path or by default."""
     child = Child.made_of(tmp_path, ALL_PASS)

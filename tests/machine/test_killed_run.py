@@ -1,0 +1,122 @@
+"""SIGKILL of a run of pytest, QEMUs and all, at ten moments: nothing stays."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import uuid
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline, poll
+from harness.errors import DeadlineExpired
+from harness.process import spawn
+from harness.runtime import runtime_directory, runtime_root
+from tests.plugin.child import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOMENTS = 10
+# xdist's workers notice that their controller is gone, and are given time to unwind.
+GONE_WITHIN_S = 30.0
+SUITE = {
+    "suites/test_hold.py": """
+        import os
+        from pathlib import Path
+
+        import pytest
+
+        from harness.deadline import Deadline, poll
+        from harness.machine import launch
+        from harness.runtime import runtime_directory
+        from harness.site import open_site
+        from harness.spec import Network
+        from tests.machine.conftest import ACCELERATOR, VM, _apart
+        from tests.machine.sector_agent import serve
+
+        @pytest.mark.criterion("shell-lifecycle")
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_hold(check, number):
+            soon = Deadline.after(60, "the end")
+            with runtime_directory() as home:
+                directory = home / "machine"
+                directory.mkdir(mode=0o700)
+                with (
+                    open_site(Network(), home / "site", deadline=soon) as site,
+                    serve(directory),
+                    launch(
+                        *(VM, site, Path(os.environ["BASE"]), directory, ACCELERATOR),
+                        adapt=_apart,
+                    ),
+                ):
+                    Path(f"up-{number}").touch()
+                    poll(lambda: None, soon)
+    """,
+}
+
+
+@pytest.mark.timeout(180)
+def test_no_moment_of_a_run_leaves_anything(image: Path, tmp_path: Path) -> None:
+    """Processes, links and sockets go at once; files go when the next run begins."""
+    moments = random.Random(97)  # noqa: S311 - to be the same in every run
+    child = Child.made_of(tmp_path, SUITE)
+    links = os.listdir("/sys/class/net")  # noqa: PTH208
+    seen = 0
+    for number in range(MOMENTS):
+        mark = f"run-{uuid.uuid4()}"
+        env = {**child.env(), "MARK": mark, "BASE": str(image)}
+        args = ("suites", "-n", "2") if number % 2 else ("suites",)
+        with spawn(child.argv(*args), env=env, cwd=tmp_path) as process:
+            if number == 0:  # once for certain in the middle of a machine's life
+                poll(_exists(tmp_path / "up-1"), Deadline.after(30, "a machine"))
+            else:
+                moment = Deadline.after(moments.uniform(0.3, 3.0), "the moment")
+                with suppress(DeadlineExpired):
+                    poll(lambda: None, moment)
+            seen += any("qemu-system" in words for words in _offspring(mark))
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            gone = Deadline.after(GONE_WITHIN_S, "all of the run to be gone")
+            poll(_nothing_of(mark), gone, seen=partial(_told, mark))
+        assert os.listdir("/sys/class/net") == links  # noqa: PTH208
+    assert seen >= 3, "QEMU was there to be killed"
+    with runtime_directory():
+        left = [path.name for path in runtime_root().iterdir() if path.is_dir()]
+        assert all(map(_held, left)), "what nobody holds was swept"
+
+
+def _exists(path: Path) -> Callable[[], bool | None]:
+    return lambda: path.exists() or None
+
+
+def _nothing_of(mark: str) -> Callable[[], bool | None]:
+    return lambda: None if _offspring(mark) else True
+
+
+def _told(mark: str) -> str:
+    return "\n".join(_offspring(mark))
+
+
+def _offspring(mark: str) -> list[str]:
+    """Return the command line of every process that has the mark in its environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes():
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    found.append(b" ".join(words).decode(errors="replace")[:150])
+    return found
+
+
+def _held(name: str) -> bool:
+    """Whether another run of this user, alive beside the test, has this directory."""
+    inode = (runtime_root() / name / "lock").stat().st_ino
+    locks = Path("/proc/locks").read_text(encoding="ascii")
+    return any(f":{inode} " in line for line in locks.splitlines() if "FLOCK" in line)

@@ -24,7 +24,7 @@ from harness.errors import (
     MachineError,
 )
 from harness.guest.agent import AgentTransport
-from harness.guest.transport import CommandResult, TransportLost, abbreviate
+from harness.guest.transport import CommandResult, abbreviate
 from harness.host import qemu_version
 from harness.machine import records
 from harness.machine.views import Views
@@ -257,7 +257,7 @@ class Machine(Views):
         mark = len(self.qmp().events)
         deadline = self.deadline(timeout, "the guest to come back from its reboot")
         with self._judged("did not come back from its reboot", self._last_line):
-            self._tell("reboot")
+            self.begin_reboot()
             event = self.qmp().wait_event(
                 "RESET", deadline=deadline, since=mark, check=self.check
             )
@@ -269,6 +269,14 @@ class Machine(Views):
                 f"{self.name}: did not reboot", seen=f"{event.data}, boot id {new}"
             )
         return Reboot(old, new, time.monotonic() - started)
+
+    def begin_reboot(self) -> None:
+        """Have the guest begin to reboot, and await nothing, not even the command.
+
+        The agent goes down with the guest, and most often before it could answer.
+        """
+        deadline = self.deadline(_COMMAND_S, "a reboot to begin")
+        self.agent.start(("systemctl", "--no-block", "reboot"), deadline=deadline)
 
     def shutdown(self, timeout: float = _SHUTDOWN_S) -> None:
         """Press the power button until the guest ends itself.
@@ -314,11 +322,6 @@ class Machine(Views):
         """End QEMU if it still runs, whatever the guest is at; take the tap down."""
         self.agent.close()
         self.unit.close()
-
-    def _tell(self, verb: str) -> None:
-        """Have systemd go down; losing the line on the way is part of it."""
-        with suppress(TransportLost):
-            self.succeed("systemctl", "--no-block", verb)
 
     def _last_line(self) -> str:
         return f"last on the console: {''.join(self.last_words(1)) or 'nothing'}"

@@ -93,7 +93,7 @@ def test_kernel_that_cannot_boot_is_left_by_the_menu(
     dev.succeed("truncate", "-s", "1M", entry.kernel_file)
     dev.succeed("sync")
     mark = dev.console.size
-    dev.execute("systemctl", "--no-block", "reboot")
+    dev.begin_reboot()
     _await(dev, mark, _MENU)
     dev.console.send("\n")
     _await(dev, mark, rf"Booting [\s\S]*{_MENU}")

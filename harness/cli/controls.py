@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from harness.report.writer import write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+RESULTS = "results.json"
 _SUITES = Path("suites")
 _GRACE_S = 60.0  # machines have to be taken down
 # A line that the plugin prints while a run goes on: when, and what.
@@ -48,7 +51,7 @@ class Control:
     fault: Fault
 
 
-def controls(
+def controls(  # noqa: PLR0913 - one parameter for each option
     names: Annotated[
         list[str] | None,
         typer.Argument(help="faults: names of ours, or FILE:CLASS; none for all ours"),
@@ -64,9 +67,16 @@ def controls(
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
     ] = None,
     accel: AccelChoice = Accel.auto,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="faults at the same time")
+    ] = 1,
     report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
         "reports"
     ),
+    into: Annotated[
+        Path | None,
+        typer.Option(help="a run's report that is to have the rulings as well"),
+    ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="print the faults, run nothing")
     ] = False,
@@ -80,15 +90,19 @@ def controls(
         raise InputError(
             f"there is no {_SUITES}/ here", hint="run it where the suites are"
         )
+    if into is not None and not (into / RESULTS).is_file():
+        raise InputError(f"--into {into}: there is no {RESULTS} in it")
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
     series = Series(report_dir.resolve(), tuple(options))
-    for number, control in enumerate(chosen, 1):
-        series.take(control, f"{number}/{len(chosen)}")
+    series.take_all(chosen, jobs)
+    taken = series.taken(chosen)
     out.print(f"report: {series.directory / 'index.html'}")
-    _print_matrix(series.controls)
-    if not all(ruling.good for _, ruling in series.controls):
+    _print_matrix(taken)
+    if into is not None:
+        _add(taken, into)
+    if not all(ruling.good for _, ruling in taken):
         raise typer.Exit(1)
 
 
@@ -112,17 +126,31 @@ def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Contro
 
 
 class Series:
-    """One report about many runs; written anew after each, so that none is lost."""
+    """One report about many runs; written anew after each, so that none is lost.
+
+    Runs may go on side by side: machines of different faults have nothing in common
+    but the cache, which has locks of its own.
+    """
 
     def __init__(self, reports: Path, options: tuple[str, ...]) -> None:
         now = datetime.now(UTC)
         self.id = f"{now:%Y%m%dT%H%M%SZ}-controls-{secrets.token_hex(2)}"
         self.directory = reports / self.id
-        self.controls: list[tuple[Control, Ruling]] = []
+        self._rulings: dict[str, tuple[Control, Ruling]] = {}
+        self._lock = threading.Lock()
         self._options = options
         self._started = now.isoformat(timespec="seconds")
         self._began = time.monotonic()
         self._last = Run(id=self.id, started=self._started, duration_s=0)
+
+    def take_all(self, chosen: Sequence[Control], jobs: int) -> None:
+        """Run the suites under all faults, so many at a time."""
+        places = [f"{number}/{len(chosen)}" for number in range(1, len(chosen) + 1)]
+        with ThreadPoolExecutor(jobs) as pool:
+            # An interrupt in the main thread still waits for the children, which the
+            # terminal has interrupted as well.
+            for _ in pool.map(self.take, chosen, places):
+                pass
 
     def take(self, control: Control, place: str) -> None:
         """Run the suites under one fault and rule on it."""
@@ -130,21 +158,26 @@ class Series:
         err.print(f"[bold]{place} {fault.name}[/]: {fault.story}")
         began = time.monotonic()
         ruling = self._rule(control)
-        self.controls.append((control, ruling))
         colour = _COLOURS[ruling.verdict]
         took = clock_text(time.monotonic() - began)
-        err.print(
-            f"    [{colour}]{ruling.verdict}[/] after {took}: "
-            f"{ruling.check or ruling.reason}",
-            soft_wrap=True,
-        )
-        self._write()
+        with self._lock:
+            self._rulings[fault.name] = (control, ruling)
+            err.print(
+                f"    [{colour}]{ruling.verdict}[/] {fault.name} after {took}: "
+                f"{ruling.check or ruling.reason}",
+                soft_wrap=True,
+            )
+            self._write()
+
+    def taken(self, chosen: Sequence[Control]) -> list[tuple[Control, Ruling]]:
+        """Return what was ruled, in the order in which it was asked for."""
+        return [self._rulings[control.fault.name] for control in chosen]
 
     def _rule(self, control: Control) -> Ruling:
         into = self.directory / control.fault.name
         into.mkdir(parents=True)
         status = self._pytest(control, into)
-        file = into / "latest" / "results.json"
+        file = into / "latest" / RESULTS
         if not file.exists():
             reason = f"pytest ended with {status} before any result: {into}/output.txt"
             return Ruling("broken", (), (), "", reason)
@@ -168,7 +201,7 @@ class Series:
                 log.flush()
                 text = line.decode(errors="replace").rstrip()
                 if _LIVE.match(text):
-                    err.print(f"    {text}", markup=False)
+                    err.print(f"    {control.fault.name}: {text}", markup=False)
             return child.wait()
 
     def _write(self) -> None:
@@ -196,10 +229,17 @@ class Series:
             )
             for row in REGISTER
         )
-        rulings = tuple(_result(c.fault, ruling) for c, ruling in self.controls)
+        rulings = tuple(_result(c.fault, r) for c, r in self._rulings.values())
         write(
             Results(run=run, criteria=rows, tests=(), controls=rulings), self.directory
         )
+
+
+def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
+    """Put the rulings into the report of another run."""
+    rulings = tuple(_result(c.fault, ruling) for c, ruling in taken)
+    results = report.load(into / RESULTS)
+    write(results.model_copy(update={"controls": rulings}), into.resolve())
 
 
 def observe(results: Results) -> list[Seen]:

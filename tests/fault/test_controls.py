@@ -119,6 +119,32 @@ def test_caught_and_quiet_is_success(project: Path) -> None:
     assert "1/2 is-told: it goes wrong" in ended.stderr
 
 
+def test_side_by_side_and_into_a_run(project: Path) -> None:
+    """Two at a time are told in the asked order, also in the report of a run."""
+    run_report = project / "reports" / "latest"
+    ended = controls(project, "faults.py:Told", "--into", str(run_report))
+    assert ended.rc == 2
+    assert "there is no results.json" in ended.stderr
+    healthy = run(
+        [sys.executable, "-m", "pytest", "suites"],
+        deadline=Deadline.after(30, "a healthy run"),
+        cwd=project,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+    )
+    assert healthy.rc == 1, "two of five are judged"
+    names = ("faults.py:Told", "faults.py:Silent", "faults.py:Harmless")
+    ended = controls(project, *names, "-j", "2", "--into", str(run_report))
+    assert ended.rc == 1
+    told = report.load(run_report / "results.json")
+    assert [(c.id, c.verdict) for c in told.controls] == [
+        ("is-told", "caught"),
+        ("goes-unnoticed", "missed"),
+        ("harmless", "quiet"),
+    ]
+    assert len(told.tests) == 2
+    assert "goes-unnoticed" in (run_report / "index.html").read_text()
+
+
 def test_whatever_else_is_failure(project: Path) -> None:
     """Missed and broken end with 1; a check of another name catches nothing."""
     names = ("Elsewhere", "Silent", "Breaks", "Nowhere")

@@ -21,7 +21,8 @@ LAYOUT = Layout()
 
 # Documentation nobody reads in a throwaway machine: a third of all files.
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
-_SKIPPED = frozenset({"__pycache__"})
+# What tools leave beside sources; it must neither be digested nor built in.
+_SKIPPED = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache"})
 _ARCHIVES = "/var/cache/apt/archives"
 # What is wanted from the tree beside the disk that is made of it.
 _MADE = (

@@ -62,12 +62,13 @@ def test_the_digest_follows_content_name_mode_and_layout(recipe: Recipe) -> None
     assert len(seen) == 5
 
 
-def test_the_digest_ignores_what_python_leaves_behind(recipe: Recipe) -> None:
-    """Running a script of the recipe must not mean another image."""
+@pytest.mark.parametrize("cache", ["__pycache__", ".ruff_cache/0.17", ".mypy_cache"])
+def test_the_digest_ignores_what_tools_leave_behind(recipe: Recipe, cache: str) -> None:
+    """Running or checking a script of the recipe must not mean another image."""
     before = recipe.digest
-    cache = recipe.root / "recipe/__pycache__"
-    cache.mkdir()
-    (cache / "x.pyc").write_bytes(b"x")
+    left = recipe.root / "recipe" / cache
+    left.mkdir(parents=True)
+    (left / "x").write_bytes(b"x")
     os.utime(recipe.root / "recipe/packages.list", (0, 0))
     assert recipe.digest == before
 

@@ -10,8 +10,10 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-# Suites named in ARGS replace all of them.
+# Suites named in ARGS replace all of them. Long tests differ in length, so a worker that
+# has nothing left takes over what another has not begun.
 SUITES := $(if $(findstring suites,$(ARGS)),,suites)
+JUDGE := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help accept accept-full controls test lint format schema lock packages clean
 
@@ -21,13 +23,17 @@ help: ## what there is
 	@echo "ARGS goes to pytest: make accept ARGS='suites/boot -x'"
 
 accept: packages $(READY) ## judge the VMs; installs missing packages first
-	$(BIN)/python -m pytest -n $(JOBS) $(SUITES) $(ARGS)
+	$(JUDGE) $(SUITES) $(ARGS)
+ifeq ($(ARGS),)
+	@echo "Now the judges: each deciding criterion must fail when it has to"
+	$(BIN)/harness controls --fast --jobs $(JOBS) --into reports/latest
+endif
 
 accept-full: packages $(READY) ## the same with the tests that take minutes each
-	$(BIN)/python -m pytest -n $(JOBS) --thorough $(SUITES) $(ARGS)
+	$(JUDGE) --thorough $(SUITES) $(ARGS)
 
 controls: packages $(READY) ## run the suites against every fault: each must be caught
-	$(BIN)/harness controls $(ARGS)
+	$(BIN)/harness controls --jobs $(JOBS) $(ARGS)
 
 test: lint ## check and test the instrument: no VM, no root, under 3 minutes
 	$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)

@@ -7,13 +7,13 @@ tests never opens a report: the session plugin is registered only when something
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
+from harness.errors import InputError
 from harness.plugin.markers import MARKERS
-from harness.plugin.options import OPTIONS, SETTINGS, parse
+from harness.plugin.options import OPTIONS, SETTINGS, Settings, is_worker, parse
 
-if TYPE_CHECKING:
-    import pytest
+_BAD_INPUT = 2  # as every command of `harness` ends on it
 
 # A plugin of its own, so that fixtures may have helpers that no test sees.
 pytest_plugins = ["harness.plugin.fixtures"]
@@ -39,4 +39,21 @@ def pytest_configure(config: pytest.Config) -> None:
     elif settings.wants_suites:
         from harness.plugin.session import register  # noqa: PLC0415 - heavy
 
+        if not is_worker(config):
+            refuse_bad_spec(settings)
         register(config, settings)
+
+
+def refuse_bad_spec(settings: Settings) -> None:
+    """End with status 2 and one message, before anything is built or written.
+
+    A project without a fleet file may have suites that need none.
+    """
+    if not (settings.fleet_given or settings.fleet.exists()):
+        return
+    from harness import spec  # noqa: PLC0415 - heavy
+
+    try:
+        spec.load(settings.fleet)
+    except InputError as error:
+        pytest.exit(str(error), returncode=_BAD_INPUT)

@@ -99,6 +99,7 @@ class Settings:
     root: Path
     suites: Path
     fleet: Path
+    fleet_given: bool
     accel: Accel
     guest: str
     reports: Path
@@ -141,6 +142,7 @@ def parse(config: pytest.Config) -> Settings:
         root=root,
         suites=suites,
         fleet=_given(config, "--fleet", root / "fleet.toml"),
+        fleet_given=config.getoption("--fleet") is not None,
         accel=cast("Accel", config.getoption("--accel")),
         guest=str(config.getoption("--guest")),
         reports=_given(config, "--report-dir", root / "reports"),

@@ -91,6 +91,21 @@ def test_full_and_partial_runs(tmp_path: Path) -> None:
     assert child.run("suites").rc == 1
 
 
+@pytest.mark.parametrize("args", [(), ("-n", "1")], ids=["plain", "xdist"])
+def test_a_bad_spec_is_one_message(tmp_path: Path, args: tuple[str, ...]) -> None:
+    """It ends a run with 2 before anything is run or written."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    (tmp_path / "fleet.toml").write_text('[network]\nsubnet = "x"\n[budget]\n')
+    ended = child.run("suites", *args)
+    assert ended.rc == 2
+    said = ended.stdout + ended.stderr
+    assert "network.subnet" in said
+    assert "budget" in said
+    assert "Traceback" not in said
+    assert child.run("suites", "--fleet", "gone.toml", *args).rc == 2
+    assert not (tmp_path / "reports").exists()
+
+
 def test_thorough_tests_are_asked_for(tmp_path: Path) -> None:
     """A run of all leaves them out and is full; --thorough or their name takes them."""
     long = """

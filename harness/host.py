@@ -246,15 +246,18 @@ _GIB = 1 << 30
 
 def examine() -> list[Finding]:
     """Look at everything a run needs; never raises for what is missing."""
-    return [
-        *(_program(name, package) for name, package in _PROGRAMS),
-        _tun(),
-        _namespaces(),
-        _kvm(),
-        _disk(),
-        _memory(),
-        _python(),
-    ]
+    return [*_necessities(), _kvm(), _disk(), _memory(), _python()]
+
+
+def lacking() -> list[Finding]:
+    """Name what is missing here without which not one machine can be launched."""
+    return [finding for finding in _necessities() if not finding.ok]
+
+
+def _necessities() -> Iterator[Finding]:
+    yield from (_program(name, package) for name, package in _PROGRAMS)
+    yield _tun()
+    yield _namespaces()
 
 
 def _program(name: str, package: str) -> Finding:

@@ -40,20 +40,24 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness.plugin.session import register  # noqa: PLC0415 - heavy
 
         if not is_worker(config):
-            refuse_bad_spec(settings)
+            refuse(settings)
         register(config, settings)
 
 
-def refuse_bad_spec(settings: Settings) -> None:
+def refuse(settings: Settings) -> None:
     """End with status 2 and one message, before anything is built or written.
 
-    A project without a fleet file may have suites that need none.
+    A project without a fleet file has suites that need neither it nor machines.
     """
     if not (settings.fleet_given or settings.fleet.exists()):
         return
-    from harness import spec  # noqa: PLC0415 - heavy
+    from harness import host, spec  # noqa: PLC0415 - heavy
 
     try:
         spec.load(settings.fleet)
     except InputError as error:
         pytest.exit(str(error), returncode=_BAD_INPUT)
+    if lacking := host.lacking():
+        lines = [f"  | {each.name}: {each.detail}: {each.mend}" for each in lacking]
+        told = "\n".join(["this computer cannot launch machines", *lines])
+        pytest.exit(f"{told}\n  see `harness doctor`", returncode=_BAD_INPUT)

@@ -9,7 +9,7 @@ import pytest
 from harness.criteria import DECIDING, REGISTER, Verdict
 from harness.plugin.controller import exit_status
 from harness.report.model import CriterionResult, Results, Run, TestResult
-from tests.plugin.child import Child
+from tests.plugin.child import ROOT, Child
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,25 @@ def test_a_bad_spec_is_one_message(tmp_path: Path, args: tuple[str, ...]) -> Non
     assert "budget" in said
     assert "Traceback" not in said
     assert child.run("suites", "--fleet", "gone.toml", *args).rc == 2
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_host_without_programs_is_one_message(
+    tmp_path: Path,
+) -> None:
+    """All that is missing is named with its remedy, and nothing is run."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
+    programs = (("no-such-emulator", "emulator"), ("no-such-tool", "tools"))
+    (tmp_path / "conftest.py").write_text(
+        f"import harness.host\nharness.host._PROGRAMS = {programs}\n"
+        'pytest_plugins = ["harness.plugin"]\n'
+    )
+    ended = child.run("suites")
+    assert ended.rc == 2
+    said = ended.stdout + ended.stderr
+    assert "no-such-emulator: not installed: apt install emulator" in said
+    assert "no-such-tool: not installed: apt install tools" in said
     assert not (tmp_path / "reports").exists()
 
 

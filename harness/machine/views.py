@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.guest.inodes import Inodes
 from harness.guest.lab import Lab
 from harness.guest.network import Network
+from harness.guest.secrets import Secrets
 from harness.guest.store import Store
 from harness.guest.system import System
 from harness.guest.testinfra import testinfra_host
@@ -31,6 +32,7 @@ class Views(ABC):
         self.store = Store(self)
         self.inodes = Inodes(self)
         self.network = Network(self)
+        self.secrets = Secrets(self)
 
     @abstractmethod
     def execute(

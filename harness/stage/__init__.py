@@ -15,7 +15,9 @@ from harness.stage.cache import (
 )
 from harness.stage.graph import (
     HEARTBEATS,
+    MASTER_KEY,
     OLD,
+    SECRETS_FILE,
     STAGES,
     TALKER,
     Ground,
@@ -27,7 +29,9 @@ from harness.stage.spoiled import FaultyGround, Spoiler
 
 __all__ = [
     "HEARTBEATS",
+    "MASTER_KEY",
     "OLD",
+    "SECRETS_FILE",
     "STAGES",
     "TALKER",
     "Cached",

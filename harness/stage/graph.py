@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # write down their own heartbeat, and a shell that answers what is typed.
 HEARTBEATS = ("alpha", "beta")
 TALKER = "gamma"
+# What hosts/dev keeps secret, and in which file.
+SECRETS_FILE, MASTER_KEY = "/etc/nixos/secrets.json", "lab-master-key"
 _TIMERS = ("nix-gc.timer", "bento-upgrade.timer")
 
 
@@ -114,6 +117,7 @@ def _infect(machine: Machine, ground: Ground) -> None:
 def _onboard(machine: Machine, ground: Ground) -> None:
     """Apply hosts/dev, clean up after infect, leave sessions running as people do."""
     machine.succeed("rm", "-rf", "/old-root", "/boot.bak", timeout=300)
+    _seal_secrets(machine)
     _must_succeed(machine.system.rebuild("switch"), "onboarding")
     machine.wait_for_unit(ground.fleet.lab.unit)
     # A calendar timer that sleeps through a freeze fires at every thaw. The next switch
@@ -122,6 +126,13 @@ def _onboard(machine: Machine, ground: Ground) -> None:
     machine.lab.start_session(TALKER)
     for session in HEARTBEATS:
         machine.lab.start_heartbeat(session)
+
+
+def _seal_secrets(machine: Machine) -> None:
+    """Make hosts/dev's secrets, now that there is a host key to encrypt them for."""
+    if machine.execute("test", "-e", SECRETS_FILE).rc != 0:
+        values = {MASTER_KEY: secrets.token_urlsafe(32)}
+        machine.write_file(SECRETS_FILE, machine.secrets.seal(values))
 
 
 def _swap(machine: Machine, ground: Ground) -> None:

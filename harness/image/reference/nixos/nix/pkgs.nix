@@ -130,6 +130,8 @@ let
     gnused = deb { pname = "sed"; deps = [ acl libselinux ]; };
     procps = deb { pname = "procps"; deps = [ libproc2 ncurses tinfo libsystemd ]; };
     tmux = deb { pname = "tmux"; deps = [ libsystemd tinfo libevent jemalloc ]; };
+    # What activation decrypts secrets with.
+    age = deb { pname = "age"; keep = "bin/age"; };
     busybox = deb { pname = "busybox-static"; static = true; };
 
     # `revision` makes another store path with the same content, so that a configuration

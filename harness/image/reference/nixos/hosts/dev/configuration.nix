@@ -8,6 +8,14 @@
 
   # The web service that keeps people's and agents' sessions.
   services.lab.enable = true;
+  services.lab.masterKeyFile = config.sops.secrets.lab-master-key.path;
+
+  # Encrypted for this machine's ssh host key, so they can be made once it has one.
+  sops.defaultSopsFile = ./secrets.json;
+  sops.secrets.lab-master-key = {
+    owner = config.services.lab.user;
+    restartUnits = [ "lab.service" ];
+  };
 
   users.users.dev = {
     isNormalUser = true;
@@ -32,6 +40,7 @@
   # Pulls its configuration; never reboots by itself, which would kill the sessions.
   services.bento = {
     enable = true;
+    server = "fleet.cloonar.com";
     dates = "*:0/15";
     reboot.enable = false;
   };

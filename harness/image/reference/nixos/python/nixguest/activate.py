@@ -1,4 +1,4 @@
-"""The activation script: /etc, users, and the link to the running system.
+"""The activation script: /etc, users, secrets, the link to the running system.
 
 After nixpkgs nixos/modules/system/activation/activation-script.nix and
 nixos/modules/system/etc/setup-etc.pl. It is run at boot by stage 2 and by every switch,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import files, users
+from . import files, secrets, users
 from .spawn import run, say
 
 LINGER = "/var/lib/systemd/linger"
@@ -27,6 +27,9 @@ def main(toplevel: str) -> None:
     hostname = spec["hostName"]
     with open("/proc/sys/kernel/hostname", "w", encoding="ascii") as file:
         file.write(hostname)
+    if not secrets.install(spec["secrets"]):
+        say("Activation script snippet 'setupSecrets' failed")
+        status = 1
     for name, script in sorted(spec["activationScripts"].items()):
         if run([script]) != 0:
             say(f"Activation script snippet '{name}' failed")

@@ -175,9 +175,26 @@ def listen(port: int) -> _socket.socket:
     return server
 
 
+def check_master_key(path: str | None) -> None:
+    """Demand the master key, where one is configured.
+
+    What was encrypted with the real one is lost to a lab that makes itself another.
+    """
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as file:
+            found = file.read()
+    except OSError as error:
+        raise SystemExit(f"lab: no master key: {error}") from error
+    if not found.strip():
+        raise SystemExit(f"lab: no master key: {path} is empty")
+
+
 def main(revision: int) -> NoReturn:
     """Entry point: adopt, then serve for ever."""
     _signal.signal(_signal.SIGTERM, lambda *_: os._exit(0))
+    check_master_key(os.environ.get("LAB_MASTER_KEY_FILE"))
     found = adopt()
     sys.stderr.write(
         f"lab revision {revision}: adopted {len(found)} sessions {' '.join(found)}\n"

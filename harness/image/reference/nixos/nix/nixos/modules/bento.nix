@@ -1,20 +1,25 @@
-# A pull of the configuration by timer, like bento (rapenne-s/bento, utils/bento.nix):
-# takes a changed configuration from a directory, rebuilds, switches, and never reboots
-# by itself unless reboot.enable says so.
+# A pull of the configuration by timer, like bento (rapenne-s/bento, utils/bento.nix and
+# the update.sh that its populate_chroot.sh makes): fetches a changed configuration by
+# sftp from this host's own directory on the fleet server, rebuilds, switches, and never
+# reboots by itself unless reboot.enable says so.
+#
+# On the server (chrooted, so these are all that the host can see):
+#   last_change_date   changes last, whenever the configuration has changed
+#   config/            what belongs into /etc/nixos
 { config, lib, pkgs, ... }:
 let
-  inherit (lib) mkEnableOption mkIf mkOption types;
+  inherit (lib) escapeShellArg mkEnableOption mkIf mkOption types;
   cfg = config.services.bento;
+  text = default: mkOption { type = types.str; inherit default; };
 in
 {
   options.services.bento = {
     enable = mkEnableOption "pulling the configuration";
-    dates = mkOption { type = types.str; default = "*:0/15"; };
-    source = mkOption {
-      type = types.str;
-      default = "/var/bento/incoming";
-      description = "Directory whose files are the newest configuration.";
-    };
+    dates = text "*:0/15";
+    server = mkOption { type = types.str; description = "The fleet server, by name."; };
+    user = text config.networking.hostName;
+    identityFile = text "/etc/ssh/ssh_host_ed25519_key";
+    knownHostsFile = text "/var/bento/known_hosts";
     reboot.enable = mkEnableOption "reboots after a switch that changed the kernel";
   };
 
@@ -31,25 +36,48 @@ in
       };
       path = [ pkgs.bash ];
       script = ''
-        cd ${lib.escapeShellArg cfg.source} 2>/dev/null || { echo "nothing to pull"; exit 0; }
-        state=/var/bento/state
+        umask 077
         mkdir -p /var/bento
-        new=$(find . -type f -exec sha256sum {} + | sort | sha256sum)
-        if [ "$new" = "$(cat "$state" 2>/dev/null)" ]; then
+        cd /var/bento
+
+        # In its own words what sftp has against it goes to sftp.log.
+        fetch() {
+          printf '%s\n' "$@" | sftp -q -b - -F none -i ${escapeShellArg cfg.identityFile} \
+            -oIdentitiesOnly=yes -oConnectTimeout=15 -oServerAliveInterval=10 \
+            -oStrictHostKeyChecking=yes \
+            -oUserKnownHostsFile=${escapeShellArg cfg.knownHostsFile} \
+            ${escapeShellArg cfg.user}@${escapeShellArg cfg.server} >sftp.log 2>&1 && return
+          cat sftp.log >&2
+          # A server that is away comes back. One that is another, or that does not let
+          # this host in, needs a person, who looks at failed units.
+          if grep -q -e 'Host key verification failed' -e 'Permission denied' sftp.log; then
+            exit 1
+          fi
+          echo "the fleet server is away, the next pull tries again"
+          exit 75
+        }
+
+        rm -rf incoming
+        mkdir incoming
+        fetch 'get last_change_date incoming/'
+        if cmp -s incoming/last_change_date state; then
           echo "no update required"
           exit 0
         fi
-        cp -RT . /etc/nixos
-        /usr/bin/nixos-rebuild switch
-        echo "$new" > "$state.tmp"
-        mv "$state.tmp" "$state"
+        fetch 'get -R config incoming/'
+        cp -RT incoming/config /etc/nixos
+        # Only what could be applied counts: anything else is tried again.
+        /run/current-system/sw/bin/nixos-rebuild switch
+        mv incoming/last_change_date state
         ${lib.optionalString cfg.reboot.enable ''
-          if ! cmp -s /run/booted-system/kernel /run/current-system/kernel; then
+          if [ -e incoming/config/REBOOT ] \
+            || ! cmp -s /run/booted-system/kernel /run/current-system/kernel; then
             systemctl reboot
           fi
         ''}
       '';
       serviceConfig.Type = "oneshot";
+      serviceConfig.SuccessExitStatus = 75;
     };
   };
 }

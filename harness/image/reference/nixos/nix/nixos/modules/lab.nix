@@ -16,6 +16,7 @@ in
     package = mkOption { type = types.package; default = pkgs.lab { inherit (cfg) revision; }; };
     user = mkOption { type = types.str; default = "lab"; };
     port = mkOption { type = types.port; default = 8080; };
+    masterKeyFile = mkOption { type = types.nullOr types.str; default = null; };
   };
 
   config = mkIf cfg.enable {
@@ -41,6 +42,7 @@ in
         HOME = config.system.build.users.${cfg.user}.home;
         SHELL = "${pkgs.bash}/bin/bash";
         LANG = "C.UTF-8";
+        LAB_MASTER_KEY_FILE = cfg.masterKeyFile;
       };
       serviceConfig = {
         Type = "simple";

@@ -9,6 +9,7 @@
   ./nix.nix
   ./base.nix
   ./services.nix
+  ./sops.nix
   ./lab.nix
   ./bento.nix
 ]

@@ -83,7 +83,7 @@ in
             "activation.json" = lib.toJSON {
               inherit (config.networking) hostName;
               activationScripts = snippets;
-              inherit (config.system.build) users groups;
+              inherit (config.system.build) users groups secrets;
             };
           };
         };

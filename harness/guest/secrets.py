@@ -82,6 +82,11 @@ class Secrets:
         """Ask for everything at once; one process."""
         return parse(ask(self._guest, "secrets.sh"))
 
+    @staticmethod
+    def digest(value: str) -> str:
+        """Return what `Secret.digest` is for a value."""
+        return sha256(value.encode()).hexdigest()
+
     def search_store(self, plain: str, sealed: str) -> Search:
         """Read all of the store for a secret, and for a line of its encrypted form.
 
@@ -98,11 +103,6 @@ class Secrets:
             raise MachineError("the store was not searched", seen=found.stderr)
         lines = set(found.stdout.splitlines())
         return Search(plain=plain in lines, sealed=sealed in lines)
-
-
-def digest(value: str) -> str:
-    """Return what `Secret.digest` is for a value."""
-    return sha256(value.encode()).hexdigest()
 
 
 def parse(sections: Sections) -> SecretsState:

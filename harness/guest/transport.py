@@ -104,7 +104,9 @@ class Guest(Protocol):
     `timeout` is in seconds; whoever implements it scales it to the speed of the host.
     """
 
-    def execute(self, *words: str, timeout: float = 60.0) -> CommandResult:
+    def execute(
+        self, *words: str, timeout: float = 60.0, stdin: bytes = b""
+    ) -> CommandResult:
         """Run a command to its end; its exit status is the caller's to judge."""
         ...
 

@@ -2,5 +2,6 @@
 
 from harness.machine.handle import Machine, Reboot
 from harness.machine.lifetimes import launch, thaw
+from harness.machine.login import log_in
 
-__all__ = ["Machine", "Reboot", "launch", "thaw"]
+__all__ = ["Machine", "Reboot", "launch", "log_in", "thaw"]

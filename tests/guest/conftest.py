@@ -32,10 +32,13 @@ class LocalGuest:
     bin: Path
     passwd: Path
 
-    def execute(self, *words: str, timeout: float = 20.0) -> CommandResult:
+    def execute(
+        self, *words: str, timeout: float = 20.0, stdin: bytes = b""
+    ) -> CommandResult:
         """Run a command here."""
         argv = [self._here(word) for word in words]
-        return self.agent.execute(argv, deadline=Deadline.after(timeout, words[0]))
+        deadline = Deadline.after(timeout, words[0])
+        return self.agent.execute(argv, deadline=deadline, stdin=stdin)
 
     def program(self, name: str, script: str) -> None:
         """Put a program in front of this computer's own."""

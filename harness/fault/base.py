@@ -29,8 +29,11 @@ SUITES: dict[str, str] = {
     "inodes-within-budget": "suites/inodes",
     "shell-lifecycle": "suites/shell/test_lifecycle.py",
     "shell-options": "suites/shell/test_options.py",
-    "onboard-host-config": "suites/onboard",
-    "forgejo-mcp-reach": "suites/onboard",
+    "onboard-infect": "suites/onboard/test_infect.py",
+    "onboard-host-config": "suites/onboard/test_host.py",
+    "onboard-secrets": "suites/onboard/test_secrets.py",
+    "bento-pull": "suites/onboard/test_bento.py",
+    "forgejo-mcp-reach": "suites/onboard/test_host.py",
 }
 
 

@@ -12,14 +12,36 @@ from typing import TYPE_CHECKING
 from harness import errors
 from harness.criteria import BY_ID
 from harness.errors import InputError
-from harness.fault import benign, boot, inodes, network, sessions, shell, store
+from harness.fault import (
+    benign,
+    bento,
+    boot,
+    infect,
+    inodes,
+    network,
+    secrets,
+    sessions,
+    shell,
+    store,
+)
 from harness.fault.base import Fault
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_FAMILIES = (sessions, boot, store, network, inodes, shell, benign)
+_FAMILIES = (
+    sessions,
+    boot,
+    store,
+    network,
+    inodes,
+    shell,
+    infect,
+    secrets,
+    bento,
+    benign,
+)
 
 
 @cache

@@ -1,0 +1,122 @@
+"""Ways for a pull to do too little, too much, or to say that all is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import configure, drop_in, run
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+
+CRITERION = "bento-pull"
+DEPLOYS = (
+    "suites/onboard/test_bento.py::test_pull_deploys_by_switch_and_never_reboots",
+)
+_ABSENT = "test_pull_survives_bad_configuration_and_an_absent_server"
+SURVIVES = (f"suites/onboard/test_bento.py::{_ABSENT}",)
+_UNIT = "bento-upgrade.service"
+_SCRIPT = "/usr/local/fault/bento"
+
+
+class EditedBento(Fault):
+    """Bento's own script with one edit; `edit` is a command of sed."""
+
+    edit = ""
+
+    def wake(self, machine: Machine) -> None:
+        """Copy the script that the unit runs, edit it, and have the unit run that."""
+        run(
+            machine,
+            f"mkdir -p {_SCRIPT.rpartition('/')[0]}\n"
+            f"script=$(systemctl show -P ExecStart {_UNIT} |"
+            " grep -o '/nix/store/[^ ;]*' | head -n 1)\n"
+            f'sed "{self.edit}" "$script" >{_SCRIPT}\n'
+            f'! cmp -s "$script" {_SCRIPT}\n'
+            f"chmod 755 {_SCRIPT}",
+        )
+        drop_in(machine, _UNIT, f"[Service]\nExecStart=\nExecStart={_SCRIPT}\n")
+
+
+class CallsItSuccess(EditedBento):
+    """Nobody looks at a unit that did not fail."""
+
+    name = "bento-hides-failure"
+    story = "bento ends well although the switch failed"
+    source = "rapenne-s/bento bootstrap.sh (exit status of tee)"
+    expects = must_fail(CRITERION, "a failed pull is a failed unit")
+    tests = SURVIVES
+    edit = "s/nixos-rebuild switch/& || :/"
+
+
+class NeverRetries(EditedBento):
+    """It has seen this change, and that is that."""
+
+    name = "bento-never-retries"
+    story = "bento remembers a change as applied before it has applied it"
+    source = "rapenne-s/bento update.sh (.state is written in any case)"
+    expects = must_fail(
+        CRITERION, "a configuration that cannot be built is tried again"
+    )
+    tests = SURVIVES
+    edit = (
+        "/^cp -RT/i mv incoming/last_change_date state; touch incoming/last_change_date"
+    )
+
+
+class RollsBack(EditedBento):
+    """Cut off from its server, it blames the last deployment."""
+
+    name = "bento-rolls-back"
+    story = "bento rolls back when it cannot reach its server"
+    source = "rapenne-s/bento bootstrap.sh (rollback if something is wrong)"
+    expects = must_fail(CRITERION, "the old generation keeps running")
+    tests = SURVIVES
+    edit = "s,exit 75,/run/current-system/sw/bin/nixos-rebuild switch --rollback; &,"
+
+
+class Reboots(EditedBento):
+    """A file in the configuration ends every session."""
+
+    name = "bento-reboots"
+    story = "bento reboots the machine because there is a file named REBOOT"
+    source = "rapenne-s/bento bootstrap.sh (a file named REBOOT)"
+    expects = must_fail(CRITERION, "a pull never reboots the machine")
+    tests = DEPLOYS
+    edit = "$ a [ ! -e incoming/config/REBOOT ] || systemctl reboot"
+
+
+class RestartsItself(Fault):
+    """The switch that it runs stops it."""
+
+    name = "bento-killed-by-its-switch"
+    story = "bento's own unit changes, so the switch that it runs stops it half-way"
+    source = "rapenne-s/bento utils/bento.nix; nixpkgs#39118"
+    expects = must_fail(CRITERION, "a pull outlives its own switch")
+    tests = DEPLOYS
+
+    def wake(self, machine: Machine) -> None:
+        """Let the unit be restarted when it changes, as units are."""
+        configure(
+            machine,
+            "{ lib, ... }: { systemd.services.bento-upgrade.restartIfChanged ="
+            " lib.mkForce true; }\n",
+        )
+
+
+class ServerKeyChanged(Fault):
+    """The server moved, and its host key did not move with it."""
+
+    name = "fleet-host-key-changed"
+    story = "the fleet server has another host key than is known, so pulls stop"
+    source = "rapenne-s/bento update.sh (scans keys of new addresses alone)"
+    expects = must_fail(CRITERION, "a pull outlives its own switch")
+    tests = DEPLOYS
+    machines = frozenset({"old"})
+
+    def wake(self, machine: Machine) -> None:
+        """Have sshd use another key than the one that lies where people look."""
+        key = "/etc/ssh/moved_ed25519_key"
+        run(machine, f"ssh-keygen -q -t ed25519 -N '' -f {key}")
+        machine.write_file("/etc/ssh/sshd_config.d/fault.conf", f"HostKey {key}\n")

@@ -1,0 +1,103 @@
+"""Ways to give a secret away, to lose it, or to make do without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import configure, drop_in, run
+from harness.stage import MASTER_KEY
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+
+CRITERION = "onboard-secrets"
+OWNERS = ("suites/onboard/test_secrets.py::test_secrets_are_for_their_owners_alone",)
+_SECRET = "/run/secrets/acceptance"  # noqa: S105 - where it lies, not what it is
+
+
+class SecretFault(Fault):
+    """A NixOS module that every rebuild of the suite carries."""
+
+    tests = OWNERS
+    module = ""
+
+    def wake(self, machine: Machine) -> None:
+        """Write the module beside the host's own configuration."""
+        configure(machine, self.module)
+
+
+class Readable(SecretFault):
+    """The service could not read it, so somebody made that work."""
+
+    name = "secret-readable-by-all"
+    story = "a secret is decrypted with mode 0644, so every session can read it"
+    source = "sops-nix README, Set secret permission/owner"
+    expects = must_fail(CRITERION, "nobody else can read the secret")
+    module = '{ lib, ... }: { sops.secrets.acceptance.mode = lib.mkForce "0644"; }\n'
+
+
+class InTheStore(SecretFault):
+    """What a build or an activation script reads, it may well write down."""
+
+    name = "secret-in-the-store"
+    story = "an activation script puts the plain secret into the store, for all to read"
+    source = "sops-nix README (all users can read the store)"
+    expects = must_fail(CRITERION, "nothing secret is in the store")
+    module = f"""{{ ... }}: {{
+  system.activationScripts.leak = ''
+    [ ! -e {_SECRET} ] || /usr/bin/nix-store --add "$(readlink -f {_SECRET})" >/dev/null
+  '';
+}}
+"""
+
+
+class Unnoticed(SecretFault):
+    """Rotated on disk, and still the old one in memory."""
+
+    name = "rotation-unnoticed"
+    story = "a secret is rotated, and the service that uses it is not restarted"
+    source = "sops-nix README, Restarting/reloading systemd units on secret change"
+    expects = must_fail(CRITERION, "a service gets the new value")
+    module = (
+        "{ lib, ... }: { sops.secrets.acceptance.restartUnits = lib.mkForce [ ]; }\n"
+    )
+
+
+class OtherHostKey(Fault):
+    """What a changed instance-id makes cloud-init do."""
+
+    name = "host-key-regenerated"
+    story = "the machine has made itself a new ssh host key, its secrets do not decrypt"
+    source = "sops-nix#955, #390; srvos#148"
+    expects = must_fail(CRITERION, "the switch succeeds")
+    tests = OWNERS
+
+    def wake(self, machine: Machine) -> None:
+        """Make another key, as cloud-init does for an instance new to it."""
+        run(
+            machine,
+            "rm -f /etc/ssh/ssh_host_ed25519_key*\n"
+            "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key\nsync",
+        )
+
+
+class AnotherMasterKey(Fault):
+    """It starts, it looks well, and nothing that was sealed opens any more."""
+
+    name = "lab-makes-itself-a-key"
+    story = "lab finds no master key and silently makes itself another one"
+    source = "Cloonar/coding-lab nix/module.nix (made when absent)"
+    expects = must_fail(
+        CRITERION,
+        "lab makes itself no other master key",
+        "lab does not run without its master key",
+    )
+    tests = OWNERS
+
+    def wake(self, machine: Machine) -> None:
+        """Have a key made before lab starts, where there is none."""
+        path = f"/run/secrets/{MASTER_KEY}"
+        make = f"[ -e {path} ] || base64 /etc/machine-id >{path}; chmod a+r {path}"
+        unit = machine.recipe.lab.unit
+        drop_in(machine, unit, f"[Service]\nExecStartPre=+/bin/sh -c '{make}'\n")

@@ -36,6 +36,8 @@ PATIENCE = {"kvm": 1.0, "tcg": 4.0}
 # where the hypervisor below refuses one of the host CPU's MSRs.
 _KVM_CPUS = ("host", "kvm64")
 _KVM = Path("/dev/kvm")
+# QEMU's own of Debian 12, and its successor in Rust.
+_VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 _PROBE_S = 5.0
 _FIRST_LINE = re.compile(r"Linux version \S+")
 _KVM_STUCK = re.compile(r"KVM internal error.*|failed to set MSR.*|.*Assertion .*")
@@ -84,6 +86,21 @@ def qemu_version() -> str:
 
 
 # Accelerator ------------------------------------------------------------------------
+
+
+def virtiofsd() -> Path:
+    """Return where virtiofsd is; distributions keep it off the PATH.
+
+    Only the old world needs one. Raises HostError.
+    """
+    named = list(_which("virtiofsd"))
+    found = [path for path in (*named, *_VIRTIOFSD) if os.access(path, os.X_OK)]
+    if not found:
+        raise HostError(
+            "there is no virtiofsd, which serves the old world's shares",
+            hint="apt install qemu-system-common, or virtiofsd where there is one",
+        )
+    return found[0]
 
 
 def choose_accelerator(

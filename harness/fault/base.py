@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +67,9 @@ class Fault:
     machines: ClassVar[frozenset[str]] = frozenset({"dev"})
     after: ClassVar[str] = "onboarded"
     """The stage whose machine `spoil` gets; later stages are built on the result."""
+    shell: ClassVar[Literal["vm", "microvm"]] = "vm"
+    """What those machines run in: `microvm` is the old world, a host's kernel and store,
+    with a `host_store`. Such a machine boots anew for each test."""
     benign: ClassVar[bool] = False
     """Harmless: nothing at all may fail."""
     fast: ClassVar[bool] = False

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import configure, run
+from harness.qemu.microvm import HostSystem, direct_boot
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.machine import Machine
     from harness.qemu import MachinePlan
 
@@ -35,30 +33,13 @@ class DirectBoot(Fault):
     tests = NEW_KERNEL
 
     def __init__(self) -> None:
-        self._kernel: Path | None = None
-        self._append = ""
+        self._system: HostSystem | None = None
 
     def plan(self, plan: MachinePlan) -> MachinePlan:
-        """Boot the kept kernel, from the first boot after `wake` on.
-
-        QEMU's boot ROM for a kernel wants the first place that the disk has, so the
-        disk is attached once more without one.
-        """
-        if self._kernel is None or plan.incoming or plan.disk is None:
+        """Boot the kept kernel, from the first boot after `wake` on."""
+        if self._system is None or plan.incoming or plan.disk is None:
             return plan
-        disk = (
-            f"driver=qcow2,node-name=disk,file.driver=file,file.filename={plan.disk.path},"
-            "discard=unmap,cache.no-flush=on,file.cache.no-flush=on"
-        )
-        device = f"virtio-blk-pci,drive=disk,serial={plan.disk.serial}"
-        return replace(
-            plan,
-            disk=None,
-            kernel=self._kernel,
-            initrd=self._kernel.with_name("initrd"),
-            append=self._append,
-            extra=(*plan.extra, "-blockdev", disk, "-device", device),
-        )
+        return direct_boot(plan, self._system)
 
     def wake(self, machine: Machine) -> None:
         """Take kernel and initrd of the running system out, and boot by them."""
@@ -73,8 +54,8 @@ class DirectBoot(Fault):
         system = machine.system.state().booted
         if system is None:
             raise MachineError(f"{machine.name} runs no generation")
-        self._append = f"init={system.path}/init {system.params}"
-        self._kernel = home / "kernel"
+        append = f"init={system.path}/init {system.params}"
+        self._system = HostSystem(home / "kernel", home / "initrd", append)
         machine.shutdown()
         machine.start()
 

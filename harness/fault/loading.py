@@ -19,6 +19,7 @@ from harness.fault import (
     infect,
     inodes,
     network,
+    oldworld,
     secrets,
     sessions,
     shell,
@@ -40,6 +41,7 @@ _FAMILIES = (
     infect,
     secrets,
     bento,
+    oldworld,
     benign,
 )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from harness.qemu import Frozen, Journal, Unit, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
     from pathlib import Path
 
@@ -64,7 +65,12 @@ class Reboot:
 class Machine(Views):
     """One throwaway VM on a site. Made by `launch` and `thaw`."""
 
-    def __init__(self, site: Site, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        site: Site,
+        recipe: Recipe,
+        beside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self.vm = recipe.vm
         self.name = recipe.vm.name
         self.site = site
@@ -78,6 +84,7 @@ class Machine(Views):
             init=recipe.init,
             plan=recipe.plan,
             journal=Journal(self.directory / "lifecycle.jsonl"),
+            beside=beside,
         )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
         super().__init__(recipe.lab)

@@ -1,13 +1,14 @@
-"""Where machines come from: a cold boot, or a frozen state. Each is one `with`."""
+"""Where machines come from: a boot, a frozen state, a host. Each is one `with`."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import GuestFailure, HarnessError
 from harness.host import qemu_version
 from harness.machine.handle import Machine
+from harness.machine.microvm import MicroVm, shared
 from harness.machine.recipe import Recipe, check_fits, gateway_of
 from harness.qemu import Frozen, snapshot
 from harness.spec import Lab
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.host import Accelerator
+    from harness.machine.microvm import HostSystem
     from harness.machine.recipe import Adapt
     from harness.site import Site
     from harness.spec import Vm
+
+M = TypeVar("M", bound=Machine)
 
 LAB = Lab()
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
@@ -98,6 +102,39 @@ def thaw(
         yield machine
 
 
+@contextmanager
+def launch_microvm(
+    vm: Vm,
+    site: Site,
+    host: HostSystem,
+    directory: Path,
+    accelerator: Accelerator,
+    *,
+    adapt: Adapt = lambda plan: plan,
+    lab: Lab = LAB,
+) -> Iterator[MicroVm]:
+    """Boot a machine of the old world from what a host gives it, and yield it.
+
+    Shares keep it from ever being frozen, so each use is a boot. Raises what `launch`
+    does, and HostError where this computer cannot serve the shares.
+    """
+    directory = directory.resolve()
+    with shared(site, host, directory / "host") as shares:
+        recipe = Recipe(
+            vm=vm,
+            directory=directory,
+            accelerator=accelerator,
+            gateway=gateway_of(site),
+            base=host.disk,
+            adapt=lambda plan: adapt(shares.plan(plan)),
+            lab=lab,
+        )
+        with _lifetime(MicroVm(site, recipe, shares)) as machine:
+            machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
+            machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
+            yield machine
+
+
 def _awaken(machine: Machine, frozen: Path) -> None:
     """Let the frozen guest run on, at today's time and known to its neighbours."""
     deadline = machine.deadline(_THAW_S, "the frozen guest to answer")
@@ -115,7 +152,7 @@ def _awaken(machine: Machine, frozen: Path) -> None:
 
 
 @contextmanager
-def _lifetime(machine: Machine) -> Iterator[Machine]:
+def _lifetime(machine: M) -> Iterator[M]:
     """End the machine in any case; leave its last words with whatever went wrong."""
     try:
         yield machine

@@ -1,6 +1,6 @@
 """The emulator: a pure command line, and a thin shell that runs it."""
 
-from harness.qemu import cmdline, disk, seed, snapshot
+from harness.qemu import cmdline, disk, microvm, seed, snapshot
 from harness.qemu.cmdline import Disk, MachinePlan, Ram, Share
 from harness.qemu.console import Console
 from harness.qemu.launch import Emulator, Enter, here, launch
@@ -28,6 +28,7 @@ __all__ = [
     "disk",
     "here",
     "launch",
+    "microvm",
     "seed",
     "snapshot",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,7 +109,8 @@ class Unit:
     """The running of one machine, start after start.
 
     `init` returns what it did; `plan` makes the command line's plan from the name of
-    the tap, anew for each start.
+    the tap, anew for each start. `beside` holds what runs beside QEMU, each time from
+    before its start until after its end.
     """
 
     def __init__(
@@ -120,12 +121,14 @@ class Unit:
         init: Callable[[Deadline], str],
         plan: Callable[[str], MachinePlan],
         journal: Journal,
+        beside: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.name = name
         self.journal = journal
         self._lan = lan
         self._init = init
         self._plan = plan
+        self._beside = beside
         self._run: ExitStack | None = None
         self._emulator: Emulator | None = None
 
@@ -144,6 +147,7 @@ class Unit:
             stack.callback(self.journal.take, TAP_DOWN)
             tap = stack.enter_context(self._lan.tap(self.name))
             self.journal.take(TAP_UP, tap)
+            stack.enter_context(self._beside())
             plan = self._plan(tap)
             emulator = stack.enter_context(
                 launch(plan, deadline=deadline, enter=self._lan.enter)

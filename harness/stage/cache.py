@@ -16,14 +16,21 @@ from filelock import FileLock
 from harness import host
 from harness.deadline import Deadline
 from harness.errors import GuestPanicked
-from harness.machine import Machine, launch, recipe, thaw
+from harness.machine import (
+    HostSystem,
+    Machine,
+    launch,
+    launch_microvm,
+    recipe,
+    thaw,
+)
 from harness.qemu import cmdline, seed, snapshot
 from harness.runtime import runtime_directory
 from harness.site import Site, open_site
-from harness.stage import graph, spoiled
+from harness.stage import graph, oldworld, spoiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.stage.graph import Ground, Stage
 
@@ -96,21 +103,38 @@ def _code_digest() -> str:
 def ensure(stage: str, vm: str, ground: Ground, progress: Progress) -> Path:
     """Return the directory of a frozen stage, building it and its parents if need be.
 
+    In the old world it is that of the host's system which the stage was turned into.
     All workers of a run, and all runs of a user, share one lock per stage.
     """
-    return _ensure(spoiled.route(stage, vm, ground), vm, ground, progress)
+    frozen = _ensure(spoiled.route(stage, vm, ground), vm, ground, progress)
+    if spoiled.shell(vm, ground) != oldworld.SHELL:
+        return frozen
+    name = f"{stage}+{oldworld.SHELL}"
+    home = frozen.with_name(f"{name}-{vm}-{oldworld.digest(frozen)}")
+
+    def build() -> None:
+        def attempt() -> None:
+            _export(vm, ground, progress, frozen, home)
+
+        _keep(name, vm, progress, home, attempt)
+
+    return _once(home, build)
 
 
 def _ensure(
     route: Sequence[Stage], vm: str, ground: Ground, progress: Progress
 ) -> Path:
     home = _home() / f"{route[-1].name}-{vm}-{_digest(route, vm, ground)}"
+    return _once(home, lambda: _build(route, vm, ground, progress, home))
+
+
+def _once(home: Path, build: Callable[[], None]) -> Path:
+    """Build what is not there yet, whoever else wants it at the same time."""
     if (home / _MANIFEST).exists():
         return home
     with FileLock(f"{home}.lock"):
-        if (home / _MANIFEST).exists():
-            return home
-        _build(route, vm, ground, progress, home)
+        if not (home / _MANIFEST).exists():
+            build()
     return home
 
 
@@ -126,6 +150,19 @@ def machine_at(
 ) -> Iterator[Machine]:
     """Run a private copy of the machine `vm` at `stage` on a site."""
     frozen = ensure(stage, vm, ground, progress)
+    if spoiled.shell(vm, ground) == oldworld.SHELL:
+        with launch_microvm(
+            ground.vm(vm),
+            site,
+            HostSystem.read(frozen),
+            directory,
+            ground.accelerator,
+            adapt=spoiled.adapter(vm, ground),
+            lab=ground.fleet.lab,
+        ) as microvm:
+            graph.settle(microvm, ground)
+            yield microvm
+        return
     with thaw(
         frozen,
         ground.vm(vm),
@@ -143,7 +180,7 @@ def cached() -> list[Cached]:
     entries = []
     for manifest in _home().glob(f"*/{_MANIFEST}"):
         facts = json.loads(manifest.read_text())
-        size = sum(p.stat().st_blocks * 512 for p in manifest.parent.iterdir())
+        size = sum(p.lstat().st_blocks * 512 for p in manifest.parent.rglob("*"))
         entries.append(Cached(path=manifest.parent, bytes=size, **facts))
     return sorted(entries, key=lambda entry: entry.built)
 
@@ -169,27 +206,38 @@ def _home() -> Path:
 def _build(
     route: Sequence[Stage], vm: str, ground: Ground, progress: Progress, home: Path
 ) -> None:
-    """Build a stage into `home`, with one more try after a panic of the emulator.
+    """Build a stage into `home`, after its parent."""
+    stage = route[-1]
+    parent = _ensure(route[:-1], vm, ground, progress) if route[:-1] else None
+
+    def attempt() -> None:
+        _attempt(stage, vm, ground, progress, parent, home)
+
+    _keep(stage.name, vm, progress, home, attempt)
+
+
+def _keep(
+    name: str, vm: str, progress: Progress, home: Path, attempt: Callable[[], None]
+) -> None:
+    """Have `home` filled, with one more try after a panic of the emulator.
 
     Under TCG about 1 boot in 130 panics through no fault of the guest
     (`docs/machine.md`); the retry is counted in the manifest and never hidden.
     """
-    stage = route[-1]
-    parent = _ensure(route[:-1], vm, ground, progress) if route[:-1] else None
     started = time.monotonic()
     retries = 0
     while True:
         try:
-            _attempt(stage, vm, ground, progress, parent, home)
+            attempt()
         except GuestPanicked as panic:
             if retries:
                 raise
             retries += 1
-            progress.step(f"stage {stage.name}: guest panicked, once more ({panic})")
+            progress.step(f"stage {name}: guest panicked, once more ({panic})")
             continue
         break
     manifest = {
-        "stage": stage.name,
+        "stage": name,
         "vm": vm,
         "digest": home.name.rpartition("-")[2],
         "built": time.time(),
@@ -198,7 +246,7 @@ def _build(
     }
     # Last, and only once everything else is in place: its presence is what says so.
     (home / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    progress.step(f"stage {stage.name} of {vm}: built in {manifest['build_s']} s")
+    progress.step(f"stage {name} of {vm}: built in {manifest['build_s']} s")
 
 
 def _attempt(
@@ -210,20 +258,46 @@ def _attempt(
     home: Path,
 ) -> None:
     """Boot or thaw, advance, freeze; leave nothing behind on failure."""
+    with _workshop(stage.name, ground, home) as (site, directory):
+        progress.step(f"stage {stage.name} of {vm}: {stage.title}")
+        with _start(vm, ground, site, directory / vm, parent, home) as machine:
+            with _evidence(machine, home, progress):
+                stage.advance(machine, ground)
+            machine.freeze(home)
+
+
+def _export(
+    vm: str, ground: Ground, progress: Progress, frozen: Path, home: Path
+) -> None:
+    """Thaw a stage and turn it into what a host of the old world has."""
+    with (
+        _workshop(oldworld.SHELL, ground, home) as (site, directory),
+        thaw(
+            frozen,
+            ground.vm(vm),
+            site,
+            directory / vm,
+            ground.accelerator,
+            lab=ground.fleet.lab,
+        ) as machine,
+        _evidence(machine, home, progress),
+    ):
+        progress.step(f"{vm}: its store and kernel become those of a host")
+        oldworld.export(machine, home)
+
+
+@contextmanager
+def _workshop(name: str, ground: Ground, home: Path) -> Iterator[tuple[Site, Path]]:
+    """Hold an empty `home`, and a site with a directory for what happens on the way."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o700)
-    with runtime_directory() as directory:
-        deadline = Deadline.after(
-            _BUILD_BUDGET_S * ground.accelerator.patience, f"stage {stage.name}"
-        )
-        with open_site(
-            ground.fleet.network, directory / "site", deadline=deadline
-        ) as site:
-            progress.step(f"stage {stage.name} of {vm}: {stage.title}")
-            with _start(vm, ground, site, directory / vm, parent, home) as machine:
-                with _evidence(machine, home, progress):
-                    stage.advance(machine, ground)
-                machine.freeze(home)
+    budget = _BUILD_BUDGET_S * ground.accelerator.patience
+    deadline = Deadline.after(budget, f"stage {name}")
+    with (
+        runtime_directory() as directory,
+        open_site(ground.fleet.network, directory / "site", deadline=deadline) as site,
+    ):
+        yield site, directory
 
 
 @contextmanager

@@ -119,6 +119,11 @@ def _onboard(machine: Machine, ground: Ground) -> None:
     machine.succeed("rm", "-rf", "/old-root", "/boot.bak", timeout=300)
     _seal_secrets(machine)
     _must_succeed(machine.system.rebuild("switch"), "onboarding")
+    settle(machine, ground)
+
+
+def settle(machine: Machine, ground: Ground) -> None:
+    """Leave a booted machine as people find it: lab up, sessions of theirs running."""
     machine.wait_for_unit(ground.fleet.lab.unit)
     # A calendar timer that sleeps through a freeze fires at every thaw. The next switch
     # starts them again, counting from then (systemd.timer(5), Persistent=).

@@ -37,6 +37,11 @@ class Spoiler(Protocol):
         ...
 
     @property
+    def shell(self) -> str:
+        """What a machine under test runs in: "vm", or "microvm" for the old world."""
+        ...
+
+    @property
     def spoils(self) -> bool:
         """Whether `spoil` does anything, so that a stage is worth it."""
         ...
@@ -91,3 +96,9 @@ def adapter(vm: str, ground: Ground) -> Callable[[MachinePlan], MachinePlan]:
     """Return what has the last word on the command line of a machine under test."""
     fault = fault_of(vm, ground)
     return (lambda plan: plan) if fault is None else fault.plan
+
+
+def shell(vm: str, ground: Ground) -> str:
+    """Return what the machine runs in, which a fault alone can change."""
+    fault = fault_of(vm, ground)
+    return "vm" if fault is None else fault.shell

@@ -1,0 +1,61 @@
+"""The old world: what the migration leaves behind, as one variant of the system.
+
+Nothing in the guest is broken here. It is a guest of astro/microvm.nix, and a host that
+does what hosts do: boot what it has, and collect what it has no root for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import MachineError
+from harness.fault import boot, inodes, store
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import follow, run
+from harness.machine import MicroVm
+
+if TYPE_CHECKING:
+    from harness.machine import Machine
+
+_READS = "every file of every live closure reads back"
+
+
+class SharedStore(Fault):
+    """Two collectors on one store, and neither knows the other's roots."""
+
+    name = "shared-store-host-gc"
+    story = "the host collects its garbage, and the guest has some of it in use"
+    source = "microvm.nix#466, #134, #364; kernel fs/overlayfs/super.c"
+    expects = must_fail(store.CRITERION, _READS)
+    tests = store.AGED
+    shell = "microvm"
+
+    def wake(self, machine: Machine) -> None:
+        """Use a tool of the host's; have the host collect when the guest has."""
+        if not isinstance(machine, MicroVm):
+            raise MachineError(f"{machine.name} runs on no host's store")
+        tool = machine.host_store.host.tool
+        run(
+            machine,
+            f"systemd-run --quiet --unit=devshell {tool}/bin/devshell-tool\n"
+            "sleep 1\nsystemctl is-active --quiet devshell",
+        )
+        follow(machine.store, "collect_garbage", machine.host_store.collect_garbage)
+
+
+class OldWorld(SharedStore):
+    """All that the migration is about, at once: `harness before-after` is this."""
+
+    name = "old-world"
+    story = "the guest is still a microvm: the host's kernel and store, a small root"
+    source = "microvm.nix lib/runners/qemu.nix, doc/src/shares.md; #466, #283, #50"
+    expects = {
+        **must_fail(store.CRITERION, _READS),
+        **must_fail(
+            boot.CRITERION,
+            "QEMU boots no kernel of the host's",
+            "the expected generation was booted",
+        ),
+        **must_fail(inodes.CRITERION, "bytes per inode fit a Nix store"),
+    }
+    tests = (*inodes.LAYOUT, *store.AGED, *boot.NEW_KERNEL)

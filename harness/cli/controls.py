@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,22 +14,16 @@ import typer
 from harness import report
 from harness.cli.ground import Accel, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
+from harness.cli.series import RESULTS, Series, must_have_suites, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
 from harness.errors import InputError
-from harness.fault import Fault, Ruling, Seen, built_in, judge, load
-from harness.process import PIPE, STDOUT, spawn
-from harness.report.model import ControlResult, CriterionResult, Results, Run
-from harness.report.provenance import commit
+from harness.fault import Fault, Ruling, built_in, judge, load
+from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RESULTS = "results.json"
-_SUITES = Path("suites")
-_GRACE_S = 60.0  # machines have to be taken down
-# A line that the plugin prints while a run goes on: when, and what.
-_LIVE = re.compile(r"^ *\d+\.\d s")
 _COLOURS = {
     "caught": "green",
     "quiet": "green",
@@ -86,19 +76,16 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     if listing:
         _print_list(chosen)
         return
-    if not _SUITES.is_dir():
-        raise InputError(
-            f"there is no {_SUITES}/ here", hint="run it where the suites are"
-        )
+    must_have_suites()
     if into is not None and not (into / RESULTS).is_file():
         raise InputError(f"--into {into}: there is no {RESULTS} in it")
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    series = Series(report_dir.resolve(), tuple(options))
-    series.take_all(chosen, jobs)
-    taken = series.taken(chosen)
-    out.print(f"report: {series.directory / 'index.html'}")
+    run = Controls(Series("controls", report_dir.resolve(), options))
+    run.take_all(chosen, jobs)
+    taken = run.taken(chosen)
+    out.print(f"report: {run.series.directory / 'index.html'}")
     _print_matrix(taken)
     if into is not None:
         _add(taken, into)
@@ -125,23 +112,17 @@ def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Contro
     return chosen
 
 
-class Series:
-    """One report about many runs; written anew after each, so that none is lost.
+class Controls:
+    """Rulings, and their report; written anew after each, so that none is lost.
 
     Runs may go on side by side: machines of different faults have nothing in common
     but the cache, which has locks of its own.
     """
 
-    def __init__(self, reports: Path, options: tuple[str, ...]) -> None:
-        now = datetime.now(UTC)
-        self.id = f"{now:%Y%m%dT%H%M%SZ}-controls-{secrets.token_hex(2)}"
-        self.directory = reports / self.id
+    def __init__(self, series: Series) -> None:
+        self.series = series
         self._rulings: dict[str, tuple[Control, Ruling]] = {}
         self._lock = threading.Lock()
-        self._options = options
-        self._started = now.isoformat(timespec="seconds")
-        self._began = time.monotonic()
-        self._last = Run(id=self.id, started=self._started, duration_s=0)
 
     def take_all(self, chosen: Sequence[Control], jobs: int) -> None:
         """Run the suites under all faults, so many at a time."""
@@ -174,50 +155,13 @@ class Series:
         return [self._rulings[control.fault.name] for control in chosen]
 
     def _rule(self, control: Control) -> Ruling:
-        into = self.directory / control.fault.name
-        into.mkdir(parents=True)
-        status = self._pytest(control, into)
-        file = into / "latest" / RESULTS
-        if not file.exists():
-            reason = f"pytest ended with {status} before any result: {into}/output.txt"
-            return Ruling("broken", (), (), "", reason)
-        results = report.load(file)
-        self._last = results.run
-        return judge(control.fault, observe(results))
-
-    def _pytest(self, control: Control, into: Path) -> int:
-        """Run pytest to its end, with its live lines on the terminal."""
-        argv = [
-            *(sys.executable, "-u", "-m", "pytest", *control.fault.selection),
-            *("--fault", control.reference, "--report-dir", str(into)),
-            *self._options,
-        ]
-        with (
-            (into / "output.txt").open("wb") as log,
-            spawn(argv, stdout=PIPE, stderr=STDOUT, grace=_GRACE_S) as child,
-        ):
-            for line in child.stdout or ():
-                log.write(line)
-                log.flush()
-                text = line.decode(errors="replace").rstrip()
-                if _LIVE.match(text):
-                    err.print(f"    {control.fault.name}: {text}", markup=False)
-            return child.wait()
+        fault = control.fault
+        results = self.series.take(fault.name, fault.selection, control.reference)
+        if isinstance(results, str):
+            return Ruling("broken", (), (), "", results)
+        return judge(fault, observe(results))
 
     def _write(self) -> None:
-        run = self._last.model_copy(
-            update={
-                "id": self.id,
-                "started": self._started,
-                "duration_s": round(time.monotonic() - self._began, 1),
-                "commit": commit(Path.cwd()),
-                "selection": "controls",
-                "fault": "",
-                "full": False,
-                "unrun": (),
-                "uncollected": (),
-            }
-        )
         reason = "judged under faults alone: see the controls"
         rows = tuple(
             CriterionResult(
@@ -229,44 +173,20 @@ class Series:
             )
             for row in REGISTER
         )
-        rulings = tuple(_result(c.fault, r) for c, r in self._rulings.values())
-        write(
-            Results(run=run, criteria=rows, tests=(), controls=rulings), self.directory
+        results = Results(
+            run=self.series.provenance(),
+            criteria=rows,
+            tests=(),
+            controls=tuple(recorded(c.fault, r) for c, r in self._rulings.values()),
         )
+        write(results, self.series.directory)
 
 
 def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
     """Put the rulings into the report of another run."""
-    rulings = tuple(_result(c.fault, ruling) for c, ruling in taken)
+    rulings = tuple(recorded(c.fault, ruling) for c, ruling in taken)
     results = report.load(into / RESULTS)
     write(results.model_copy(update={"controls": rulings}), into.resolve())
-
-
-def observe(results: Results) -> list[Seen]:
-    """Reduce a run's results to what a ruling needs of each criterion."""
-    seen = []
-    for row in results.criteria:
-        tests = [t for t in results.tests if row.id in t.criteria]
-        broken = [t for t in tests if t.outcome == "broken"]
-        checks = frozenset(
-            c.name for t in tests if t.outcome == "failed" for c in t.checks if not c.ok
-        )
-        reason = broken[0].reason.partition("\n")[0] if broken else row.reason
-        seen.append(Seen(row.id, row.verdict, checks, bool(broken), reason))
-    return seen
-
-
-def _result(fault: Fault, ruling: Ruling) -> ControlResult:
-    return ControlResult(
-        id=fault.name,
-        title=fault.story,
-        expects=tuple(fault.expects),
-        failed=ruling.failed,
-        verdict=ruling.verdict,
-        collateral=ruling.collateral,
-        check=ruling.check,
-        reason=ruling.reason,
-    )
 
 
 def _print_list(chosen: Sequence[Control]) -> None:

@@ -68,8 +68,8 @@ class Fault:
     after: ClassVar[str] = "onboarded"
     """The stage whose machine `spoil` gets; later stages are built on the result."""
     shell: ClassVar[Literal["vm", "microvm"]] = "vm"
-    """What those machines run in: `microvm` is the old world, a host's kernel and store,
-    with a `host_store`. Such a machine boots anew for each test."""
+    """What those machines run in: `microvm` is the old world, which boots for each test
+    on a host's kernel and store, its `host_store`."""
     benign: ClassVar[bool] = False
     """Harmless: nothing at all may fail."""
     fast: ClassVar[bool] = False

@@ -75,13 +75,13 @@ def program(machine: Machine, path: str, script: str) -> None:
     run(machine, f"chmod 755 {path}")
 
 
-def follow(machine: Machine, verb: str, action: Callable[[], object]) -> None:
-    """Have `action` come right after each call of the machine's `verb`."""
-    original = getattr(machine, verb)
+def follow(subject: object, verb: str, action: Callable[[], object]) -> None:
+    """Have `action` come right after each call of `verb`, a machine's or a view's."""
+    original = getattr(subject, verb)
 
     def both(*args: object, **options: object) -> object:
         result = original(*args, **options)
         action()
         return result
 
-    setattr(machine, verb, both)
+    setattr(subject, verb, both)

@@ -6,16 +6,30 @@ does what hosts do: boot what it has, and collect what it has no root for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import MachineError
-from harness.fault import boot, inodes, store
+from harness.fault import boot, inodes, network, sessions, store
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import follow, run
 from harness.machine import MicroVm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.machine import Machine
+
+TELLING: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        sessions.CRITERION: sessions.RESTART,
+        boot.CRITERION: boot.NEW_KERNEL,
+        store.CRITERION: store.AGED,
+        network.CRITERION: network.SWAPPED,
+        inodes.CRITERION: inodes.LAYOUT,
+    }
+)
+"""The cheapest tests that tell the old world from the new, criterion by criterion."""
 
 _READS = "every file of every live closure reads back"
 
@@ -27,7 +41,7 @@ class SharedStore(Fault):
     story = "the host collects its garbage, and the guest has some of it in use"
     source = "microvm.nix#466, #134, #364; kernel fs/overlayfs/super.c"
     expects = must_fail(store.CRITERION, _READS)
-    tests = store.AGED
+    tests: ClassVar[tuple[str, ...]] = store.AGED
     shell = "microvm"
 
     def wake(self, machine: Machine) -> None:
@@ -49,13 +63,15 @@ class OldWorld(SharedStore):
     name = "old-world"
     story = "the guest is still a microvm: the host's kernel and store, a small root"
     source = "microvm.nix lib/runners/qemu.nix, doc/src/shares.md; #466, #283, #50"
-    expects = {
-        **must_fail(store.CRITERION, _READS),
-        **must_fail(
-            boot.CRITERION,
-            "QEMU boots no kernel of the host's",
-            "the expected generation was booted",
-        ),
-        **must_fail(inodes.CRITERION, "bytes per inode fit a Nix store"),
-    }
+    expects = MappingProxyType(
+        {
+            **must_fail(store.CRITERION, _READS),
+            **must_fail(
+                boot.CRITERION,
+                "QEMU boots no kernel of the host's",
+                "the expected generation was booted",
+            ),
+            **must_fail(inodes.CRITERION, "bytes per inode fit a Nix store"),
+        }
+    )
     tests = (*inodes.LAYOUT, *store.AGED, *boot.NEW_KERNEL)

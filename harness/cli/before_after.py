@@ -1,0 +1,193 @@
+"""`harness before-after`: what the migration is for, as one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.ground import Accel, AccelChoice
+from harness.cli.say import err, out, show, table
+from harness.cli.series import Series, must_have_suites, observe, recorded
+from harness.criteria import BY_ID, DECIDING, Verdict
+from harness.errors import HarnessError
+from harness.fault import Ruling, judge, load
+from harness.fault.oldworld import TELLING
+from harness.report.model import CriterionResult, Results
+from harness.report.writer import write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.fault import Fault
+
+OLD_WORLD = "old-world"
+# The old VM has the final address already, and nobody takes it over.
+_NOT_IN_THE_OLD = {"swap-keeps-address": "there is nothing to swap: it has the address"}
+_LONGEST = 240
+_COLOURS = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.BROKEN: "bold magenta",
+    Verdict.NOT_RUN: "dim",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one world did with one criterion."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One criterion in both worlds; `about` says that the migration is about it."""
+
+    criterion: str
+    about: bool
+    old: Side
+    new: Side
+
+
+def before_after(
+    *,
+    fleet: Annotated[
+        Path | None, typer.Option("--fleet", help="the spec, as for pytest")
+    ] = None,
+    accel: AccelChoice = Accel.auto,
+    report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
+        "reports"
+    ),
+) -> None:
+    """Run the same tests on the old world and on the new one, and compare."""
+    must_have_suites()
+    options = ["--accel", accel.value]
+    if fleet is not None:
+        options += ["--fleet", str(fleet)]
+    series = Series("before-after", report_dir.resolve(), options)
+    fault = load(OLD_WORLD)
+    err.print(f"[bold]old world[/]: {fault.story}")
+    old = _take(series, "old", selection(_NOT_IN_THE_OLD), OLD_WORLD)
+    err.print("[bold]new world[/]: the guest as this spec has it")
+    new = _take(series, "new", selection(()), "")
+    rows, ruling = compare(fault, old, new), judge(fault, observe(old))
+    text = _render(rows)
+    (series.directory / "before-after.txt").write_text(text, encoding="utf-8")
+    _write(series, new, fault, ruling)
+    _print(rows)
+    out.print(f"\nreport: {series.directory / 'index.html'}")
+    if not convincing(rows, ruling):
+        out.print(_objection(rows, ruling), markup=False)
+        raise typer.Exit(1)
+
+
+def selection(without: Sequence[str] | dict[str, str]) -> list[str]:
+    """List the telling tests of the deciding criteria, in the register's order."""
+    return [t for c in DECIDING if c not in without for t in TELLING[c]]
+
+
+def compare(fault: Fault, old: Results, new: Results) -> list[Row]:
+    """Put the two worlds side by side."""
+    return [
+        Row(
+            criterion,
+            criterion in fault.expects,
+            _side(old, criterion, fault.expects.get(criterion, frozenset())),
+            _side(new, criterion, frozenset()),
+        )
+        for criterion in DECIDING
+    ]
+
+
+def convincing(rows: Sequence[Row], ruling: Ruling) -> bool:
+    """Whether the new world passes all, and the old fails just what it is about."""
+    return ruling.good and all(row.new.verdict is Verdict.PASS for row in rows)
+
+
+def _take(series: Series, name: str, tests: Sequence[str], fault: str) -> Results:
+    results = series.take(name, tests, fault)
+    if isinstance(results, str):
+        raise HarnessError(f"the {name} world could not be judged", seen=results)
+    return results
+
+
+def _side(results: Results, criterion: str, telling: frozenset[str]) -> Side:
+    """Say how a criterion ended, and by which check: the one expected if it failed."""
+    row = next(c for c in results.criteria if c.id == criterion)
+    if row.verdict is Verdict.NOT_RUN and criterion in _NOT_IN_THE_OLD:
+        return Side(row.verdict, _NOT_IN_THE_OLD[criterion])
+    failed = [
+        check
+        for test in results.tests
+        if criterion in test.criteria and test.outcome == "failed"
+        for check in test.checks
+        if not check.ok
+    ]
+    failed.sort(key=lambda check: check.name not in telling)
+    if row.verdict is not Verdict.FAIL or not failed:
+        return Side(row.verdict, row.reason.partition("\n")[0][:_LONGEST])
+    first = failed[0]
+    return Side(row.verdict, f"{first.name}: {first.reason}"[:_LONGEST])
+
+
+def _objection(rows: Sequence[Row], ruling: Ruling) -> str:
+    weak = [row.criterion for row in rows if row.new.verdict is not Verdict.PASS]
+    if weak:
+        return f"not convincing: the new world does not pass {', '.join(weak)}"
+    beside = ", ".join(ruling.collateral)
+    why = ruling.reason or f"the old one fails {beside}, which this is not about"
+    return f"not convincing: {why}"
+
+
+def _print(rows: Sequence[Row]) -> None:
+    lines = table("criterion", "old world", "new world", "in the old", "in the new")
+    for row in rows:
+        old, new = (
+            f"[{_COLOURS[side.verdict]}]{side.verdict.value}[/]"
+            for side in (row.old, row.new)
+        )
+        mark = "*" if row.about else " "
+        name = f"{mark} {row.criterion}\n  {BY_ID[row.criterion].title}"
+        lines.add_row(name, old, new, row.old.reason, row.new.reason)
+        lines.add_row()
+    show(lines)
+    out.print("* what the migration is about")
+
+
+def _render(rows: Sequence[Row]) -> str:
+    """Write the table as plain text, for whoever has no terminal."""
+    parts = []
+    for row in rows:
+        mark = "*" if row.about else " "
+        parts += [
+            f"{mark} {row.criterion}: {BY_ID[row.criterion].title}",
+            f"    old  {row.old.verdict.value:8} {row.old.reason}",
+            f"    new  {row.new.verdict.value:8} {row.new.reason}",
+            "",
+        ]
+    return "\n".join([*parts, "* what the migration is about", ""])
+
+
+def _write(series: Series, new: Results, fault: Fault, ruling: Ruling) -> None:
+    """Report the new world's criteria, with the old world as a control beside them."""
+    rows = tuple(
+        CriterionResult(
+            id=row.id,
+            title=row.title,
+            decides=row.decides,
+            verdict=row.verdict,
+            reason=row.reason,
+        )
+        for row in new.criteria
+    )
+    results = Results(
+        run=series.provenance(),
+        criteria=rows,
+        tests=(),
+        controls=(recorded(fault, ruling),),
+    )
+    write(results, series.directory)

@@ -81,7 +81,7 @@ def before_after(
     _print(rows)
     out.print(f"\nreport: {series.directory / 'index.html'}")
     if not convincing(rows, ruling):
-        out.print(_objection(rows, ruling), markup=False)
+        out.print(objection(rows, ruling), markup=False)
         raise typer.Exit(1)
 
 
@@ -134,7 +134,8 @@ def _side(results: Results, criterion: str, telling: frozenset[str]) -> Side:
     return Side(row.verdict, f"{first.name}: {first.reason}"[:_LONGEST])
 
 
-def _objection(rows: Sequence[Row], ruling: Ruling) -> str:
+def objection(rows: Sequence[Row], ruling: Ruling) -> str:
+    """Say why a comparison convinces nobody."""
     weak = [row.criterion for row in rows if row.new.verdict is not Verdict.PASS]
     if weak:
         return f"not convincing: the new world does not pass {', '.join(weak)}"

@@ -25,7 +25,7 @@ TELLING: Mapping[str, tuple[str, ...]] = MappingProxyType(
         sessions.CRITERION: sessions.RESTART,
         boot.CRITERION: boot.NEW_KERNEL,
         store.CRITERION: store.AGED,
-        network.CRITERION: network.SWAPPED,
+        network.CRITERION: network.SWAP,
         inodes.CRITERION: inodes.LAYOUT,
     }
 )

@@ -110,7 +110,9 @@ def export(machine: Machine, home: Path) -> None:
     tool = _run(machine, _BUILD_TOOL).split()[-1]
     system, kernel, initrd, params, *rest = _run(machine, _DESCRIBE).splitlines()
     _run(machine, _MAKE_ROOT, timeout=300)
-    machine.shutdown()
+    # A frozen file system has an empty journal: what is on the disk is all of it.
+    _run(machine, "/usr/sbin/fsfreeze --freeze /")
+    machine.crash()
     deadline = machine.deadline(_EXTRACT_S, "the host's files to be extracted")
     _extract(machine.recipe.disk, home, deadline)
     shutil.copyfile(_below(home, kernel), home / "kernel")

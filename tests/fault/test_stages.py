@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from harness import spec
 from harness.fault import Fault
 from harness.stage import FaultyGround, Ground, stage_digest
-from harness.stage.spoiled import adapter, route
+from harness.stage.spoiled import adapter, route, shell
 
 if TYPE_CHECKING:
     from harness.host import Accelerator
@@ -88,3 +88,16 @@ def test_only_a_faulty_ground_adapts_the_command_line() -> None:
     fault = Wakes()
     assert adapter("dev", Ground(**PARTS))(plan) is plan
     assert adapter("dev", FaultyGround(**PARTS, fault=fault)) == fault.plan
+
+
+def test_the_old_world_is_a_shell_of_the_machines_that_a_fault_names() -> None:
+    """All others, and every healthy run, stay in the new one."""
+
+    class Old(Wakes):
+        shell = "microvm"
+
+    ground = FaultyGround(**PARTS, fault=Old())
+    assert shell("dev", ground) == "microvm"
+    assert shell("openclaw", ground) == "vm"
+    assert shell("dev", FaultyGround(**PARTS, fault=Wakes())) == "vm"
+    assert shell("dev", Ground(**PARTS)) == "vm"

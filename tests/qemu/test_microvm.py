@@ -93,7 +93,7 @@ def test_an_init_is_added_as_an_archive_of_its_own() -> None:
 
 def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
     """Read a newc archive as the kernel does, up to its trailer."""
-    found = {}
+    found: dict[str, tuple[int, bytes]] = {}
     at = 0
     while True:
         fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]

@@ -29,6 +29,8 @@ SUITES: dict[str, str] = {
     "inodes-within-budget": "suites/inodes",
     "shell-lifecycle": "suites/shell/test_lifecycle.py",
     "shell-options": "suites/shell/test_options.py",
+    "two-consumers": "suites/shell/test_consumers.py",
+    "parallel-on-temporary-ip": "suites/shell/test_parallel.py",
     "onboard-infect": "suites/onboard/test_infect.py",
     "onboard-host-config": "suites/onboard/test_host.py",
     "onboard-secrets": "suites/onboard/test_secrets.py",

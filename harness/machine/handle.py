@@ -258,6 +258,17 @@ class Machine(Views):
         with self._judged("did not boot again", self._last_line):
             self.wait_ready(self.deadline(timeout, "the guest to boot again"))
 
+    def recreate(self, base: Path, timeout: float = _BOOT_S) -> None:
+        """Remove the state directory, and boot the base image as if for the first time.
+
+        All that it ever was is gone, its evidence so far included.
+        """
+        self.end()
+        shutil.rmtree(self.directory)
+        self.recipe.frozen, self.recipe.base = None, base
+        self.restored_from = None
+        self.start(timeout)
+
     def reboot(self, timeout: float = _REBOOT_S) -> Reboot:
         """Reboot from inside, and prove it by QEMU's reset and a new boot id."""
         old, started = self.boot_id, time.monotonic()

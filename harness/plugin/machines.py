@@ -75,6 +75,10 @@ class MachineFactory:
             self.fault.wake(machine)
         return machine
 
+    def recreate(self, machine: Machine) -> None:
+        """Remove a machine's state directory and boot it anew from the base image."""
+        machine.recreate(self.ground["image"].path)
+
     def _ground(self) -> Ground:
         from harness.stage import FaultyGround, Ground  # noqa: PLC0415 - same
 

@@ -52,6 +52,9 @@ class Machines(Protocol):
     def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
         """Give a machine that lives until the end of the test."""
 
+    def recreate(self, machine: Machine) -> None:
+        """Remove a machine's state directory and boot it anew from the base image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cached:

@@ -1,0 +1,175 @@
+"""Ways in which one machine gets at another on the same host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.fault.base import Fault, must_fail
+from harness.fault.means import follow, run
+from harness.fault.network import LanFault
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Fleet
+
+CONSUMERS = "two-consumers"
+PARALLEL = "parallel-on-temporary-ip"
+
+_IDENTITIES = ("suites/shell/test_consumers.py::test_identities_differ",)
+_LIVES = ("suites/shell/test_consumers.py::test_first_leaves_second_alone",)
+_CRASH = ("suites/shell/test_parallel.py::test_crash_beside_the_old_vm",)
+_SWITCH = ("suites/shell/test_parallel.py::test_switch_and_reboot_beside_the_old_vm",)
+
+_SAME_PROCESS = "the bystander's QEMU is the same process"
+_NO_LOSS = "not one probe of the bystander is lost"
+_PLACES = ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub")
+
+
+class OneMac(Fault):
+    """A block copied in the configuration, and half of it edited."""
+
+    name = "two-machines-on-one-mac"
+    story = "openclaw's option `mac` is dev's"
+    source = "terraform-provider-esxi#54; vm-bhyve#482"
+    expects = must_fail(CONSUMERS, "each has a MAC of its own")
+    tests = _IDENTITIES
+
+    def spec(self, fleet: Fleet) -> Fleet:
+        """Change it behind the back of the spec's own checks, which would refuse it."""
+        twin = fleet.vms["openclaw"].model_copy(update={"mac": fleet.vms["dev"].mac})
+        return fleet.model_copy(update={"vms": {**fleet.vms, "openclaw": twin}})
+
+
+class Acquainted(Fault):
+    """One that has to do with two machines, the second of which meets the first."""
+
+    machines = frozenset({"dev", "openclaw", "old"})
+
+    def __init__(self) -> None:
+        self._met: list[Machine] = []
+
+    def wake(self, machine: Machine) -> None:
+        """Wait for the second."""
+        self._met.append(machine)
+        if len(self._met) == 2:  # noqa: PLR2004 - a pair
+            self.meet(*self._met)
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Do what the fault is about, in the order in which the test got them."""
+
+
+class Cloned(Acquainted):
+    """Copied with all that made it itself."""
+
+    name = "openclaw-is-a-clone-of-dev"
+    story = "openclaw was made from a copy of dev's disk: machine-id, ssh host key"
+    source = "lxd#7180; carthage#122"
+    expects = must_fail(
+        CONSUMERS,
+        "each has a machine-id of its own",
+        "each has an ssh host key of its own",
+    )
+    tests = _IDENTITIES
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Copy what tells machines apart."""
+        for path in _PLACES:
+            second.write_file(path, first.read_file(path))
+
+
+class RestartedTogether(Acquainted):
+    """`PartOf=` on something that both have."""
+
+    name = "crash-of-one-restarts-the-other"
+    story = "both units are part of one: where one ends, the other is started again"
+    source = "microvm.nix nixos-modules/host (partOf = microvm@%i)"
+    expects = must_fail(CONSUMERS, _SAME_PROCESS)
+    tests = _LIVES
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Restart the bystander, which comes first, as the other's crash is over."""
+
+        def restart() -> None:
+            first.crash()
+            first.start()
+
+        follow(second, "crash", restart)
+
+
+class SharedInit(Acquainted):
+    """One oneshot that tidies up for all."""
+
+    name = "init-of-one-pauses-the-other"
+    story = "one's init is shared, and holds up the other machine for a while"
+    source = "microvm.nix#283, #286 (units of all VMs restarted with one)"
+    expects = must_fail(CONSUMERS, _NO_LOSS)
+    tests = _LIVES
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Stop the bystander's processors until the other has started."""
+        follow(second, "shutdown", lambda: first.qmp().execute("stop"))
+        follow(second, "start", lambda: first.qmp().execute("cont"))
+
+
+class TapsDropped(Acquainted):
+    """`systemctl restart` of whatever makes the bridge."""
+
+    name = "bridge-restart-drops-the-taps"
+    story = "the bridge is made anew at a crash, and the other's tap is not put back"
+    source = "microvm.nix#400; nixpkgs#198267"
+    expects = must_fail(CONSUMERS, _NO_LOSS, "the bystander's tap is on the bridge")
+    tests = _LIVES
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Take the bystander's tap off the bridge after the other's crash."""
+        drop = f"ip link set {first.vm.tap} nomaster"
+        capsule = first.site.capsule
+        follow(second, "crash", lambda: capsule.script(drop, "a tap to be dropped"))
+
+
+class OldStopped(Acquainted):
+    """Tidied away too early."""
+
+    name = "old-vm-stopped-too-early"
+    story = "the old VM is stopped while dev is still being validated"
+    source = "microvm.nix#104 (a deploy of the host restarts its VMs)"
+    expects = must_fail(PARALLEL, _SAME_PROCESS)
+    tests = _CRASH
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Stop the old VM together with dev's crash."""
+        follow(second, "crash", first.crash)
+
+
+class Thief(LanFault):
+    """Configured for after the swap."""
+
+    name = "dev-takes-the-final-address"
+    story = "dev has the final address from the start, beside its temporary one"
+    source = "resource-agents#124; nixpkgs#315152"
+    expects = must_fail(PARALLEL, "only the bystander answers for its address")
+    tests = _SWITCH
+
+    def wake(self, machine: Machine) -> None:
+        """Add it, and tell the LAN; a neighbour that asks gets two answers."""
+        prefix = machine.site.network.subnet.prefixlen
+        nic = machine.network.state().nics[0].name
+        run(machine, f"ip address add {self.move.final}/{prefix} dev {nic}")
+
+
+class MovedTooEarly(LanFault):
+    """One commit for both records."""
+
+    name = "dns-moved-too-early"
+    story = "DNS names the temporary address as soon as dev is there"
+    source = "dnsmasq(8), --host-record; failures of a two-step deploy in one commit"
+    expects = must_fail(PARALLEL, "DNS never gives a wrong or missing answer")
+    tests = _CRASH
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Serve the temporary address."""
+        site.dns.set(self.name_of(self.move.final, site), self.move.temporary)
+        return super().site(site)

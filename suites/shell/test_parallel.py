@@ -1,0 +1,106 @@
+"""`parallel-on-temporary-ip`: dev's first days beside the VM that it will replace.
+
+The old VM keeps the final address. Whatever dev goes through on the temporary one, the
+LAN loses not one answer of the old VM, and no name points anywhere else.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import NotExercised
+from harness.stage import OLD
+from suites.network.observe import migration_of, watch_swap
+from suites.shell.bystander import behold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Fleet
+    from harness.stage import Machines
+    from suites.network.observe import Swap
+    from suites.shell.bystander import Bystander
+
+pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.disruptive]
+
+
+@pytest.mark.stage("onboarded")
+def test_switch_and_reboot_beside_the_old_vm(
+    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+) -> None:
+    """Dev comes up, switches to another system, and reboots into it."""
+    old = machine_factory(stage="cloud", vm=OLD)
+    with old_vm_watched(old, site, check, fleet) as (beholder, swap):
+        beholder.note("dev comes up")
+        dev = machine_factory(vm=swap.move.vm)
+        _must_be_apart(site, swap, dev, old)
+        beholder.note("dev switches")
+        before = dev.system.state().current
+        rebuilt = dev.system.rebuild("switch", module=fleet.lab.changed(1))
+        if not rebuilt.succeeded or dev.system.state().current == before:
+            raise NotExercised("dev switched", seen=rebuilt.output[-1500:])
+        beholder.judge()
+        beholder.note("dev reboots")
+        dev.reboot()
+        dev.wait_for_open_port(22)
+        _must_be_apart(site, swap, dev, old)
+        beholder.judge()
+    _judge_the_lan(beholder, swap, "a switch and a reboot of dev")
+
+
+@pytest.mark.stage("cloud")
+def test_crash_beside_the_old_vm(
+    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+) -> None:
+    """Dev is made from nothing, crashes, and starts again."""
+    old = machine_factory(stage="cloud", vm=OLD)
+    dev = machine_factory(vm=migration_of(fleet).vm)
+    with old_vm_watched(old, site, check, fleet) as (beholder, swap):
+        beholder.note("dev is made anew")
+        boots = [dev.boot_id]
+        machine_factory.recreate(dev)
+        boots.append(dev.boot_id)
+        _must_be_apart(site, swap, dev, old)
+        beholder.note("dev crashes")
+        dev.crash()
+        beholder.judge()
+        beholder.note("dev starts")
+        dev.start()
+        boots.append(dev.boot_id)
+        if len(set(boots)) != len(boots):
+            raise NotExercised("dev booted anew each time", seen=str(boots))
+        dev.wait_for_open_port(22)
+        beholder.judge()
+    _judge_the_lan(beholder, swap, "a crash of dev")
+
+
+@contextmanager
+def old_vm_watched(
+    old: Machine, site: Site, check: Recorder, fleet: Fleet
+) -> Iterator[tuple[Bystander, Swap]]:
+    """Watch the old VM, its address and its name while dev lives beside it."""
+    with watch_swap(site, check, fleet) as swap:
+        swap.await_service(old, "before dev is there")
+        kinds = ("ping", "arp", *swap.probes)
+        yield behold(old, site, check, swap.address, kinds), swap
+
+
+def _judge_the_lan(beholder: Bystander, swap: Swap, event: str) -> None:
+    beholder.judge_probes()
+    swap.judge_names(event)
+    swap.draw(event, beholder.events)
+
+
+def _must_be_apart(site: Site, swap: Swap, dev: Machine, old: Machine) -> None:
+    """Tell two machines on two addresses from one that has not come up yet."""
+    owners = site.client.arping(swap.move.temporary, window=1.0)
+    if dev.vm.mac not in owners or dev.vm.mac == old.vm.mac:
+        raise NotExercised(
+            f"dev lives on {swap.move.temporary}", seen=f"{sorted(owners)} answered"
+        )

@@ -28,7 +28,7 @@ SUITES: dict[str, str] = {
     "swap-rollback": "suites/network",
     "inodes-within-budget": "suites/inodes",
     "shell-lifecycle": "suites/shell/test_lifecycle.py",
-    "shell-options": "suites/shell/test_options.py",
+    "shell-options": "suites/shell",
     "two-consumers": "suites/shell/test_consumers.py",
     "parallel-on-temporary-ip": "suites/shell/test_parallel.py",
     "onboard-infect": "suites/onboard/test_infect.py",

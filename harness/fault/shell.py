@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import follow
+from harness.fault.network import squat
+from harness.qemu import seed
 from harness.site import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.machine import Machine
     from harness.qemu import MachinePlan
+    from harness.site import Site
+    from harness.spec import Fleet
 
 CRASH = ("suites/shell/test_lifecycle.py::test_crash_and_second_start",)
 SIZE = ("suites/shell/test_options.py::test_memory_and_cpus",)
+DISK = ("suites/shell/test_options.py::test_disk",)
+AUTOSTART = ("suites/shell/test_host_options.py::test_autostart",)
+WEIGHT = ("suites/shell/test_host_options.py::test_cpu_weight",)
+TWO_BOOTS = ("suites/shell/test_host_options.py::test_cloud_init_over_two_boots",)
+
+_NOT_GROWN = """\
+#cloud-config
+growpart: {mode: "off"}
+resize_rootfs: false
+"""
 
 
 class DiskRecreated(Fault):
@@ -89,3 +106,79 @@ class CpusIgnored(Resized):
     def plan(self, plan: MachinePlan) -> MachinePlan:
         """Give it one."""
         return plan if plan.incoming else replace(plan, vcpu=1)
+
+
+class NotGrown(Fault):
+    """A bigger disk, and nobody told the partition."""
+
+    name = "growpart-off"
+    story = "cloud-init neither grows the root partition nor its file system"
+    source = "cloud-init documentation, growpart: mode; e2fsprogs (inodes by size)"
+    expects = must_fail("shell-options", "the root file system is grown")
+    tests = DISK
+
+    def spec(self, fleet: Fleet) -> Fleet:
+        """Say so in dev's user-data."""
+        vm = fleet.vms["dev"]
+        given = vm.cloud_init.model_copy(update={"user_data": _NOT_GROWN})
+        vms = {**fleet.vms, "dev": vm.model_copy(update={"cloud_init": given})}
+        return fleet.model_copy(update={"vms": vms})
+
+
+class WeightIgnored(Fault):
+    """Set on a unit that QEMU is not in, or not set at all."""
+
+    name = "cpu-weight-ignored"
+    story = "the machine's weight never reaches the control group that QEMU is in"
+    source = "containers/qm#748; superserve sandbox#373"
+    expects = must_fail("shell-options", "the CPU share follows cpuWeight")
+    tests = WEIGHT
+    machines = frozenset({"dev", "openclaw"})
+
+    def wake(self, machine: Machine) -> None:
+        """Give it no weight of its own, whatever is asked for."""
+        setattr(machine.cpu, "weighed", lambda *_: nullcontext())  # noqa: B010
+
+
+class AutostartIgnored(Fault):
+    """`wantedBy` written without its `mkIf`."""
+
+    name = "autostart-ignored"
+    story = "a VM comes up with the host although its autostart is false"
+    source = "microvm.nix#509 (autostart after its removal from the configuration)"
+    expects = must_fail("shell-options", "a VM without autostart stays down")
+    tests = AUTOSTART
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Have openclaw there, or somebody with its address, from the start."""
+        with ExitStack() as stack:
+            squat(stack, site, site.network.hosts["openclaw.cloonar.com"])
+            yield
+
+
+class NewInstance(Fault):
+    """A seed made anew for each start, with the time in its instance-id."""
+
+    name = "instance-id-changes"
+    story = "the second boot finds a seed with another instance-id"
+    source = "cloud-init#3753, #2742; srvos#148"
+    expects = must_fail(
+        "shell-options",
+        "the ssh host keys stay",
+        "first-boot modules do not run again",
+    )
+    tests = TWO_BOOTS
+
+    def wake(self, machine: Machine) -> None:
+        """Have the other seed at hand."""
+        files = seed.contents(machine.vm, machine.recipe.gateway)
+        old = seed.instance_id(machine.vm)
+        files["meta-data"] = files["meta-data"].replace(old, f"{old}-anew")
+        seed.write(machine.directory / "anew.iso", files)
+
+    def plan(self, plan: MachinePlan) -> MachinePlan:
+        """Boot with it; a frozen machine goes on with the one it had."""
+        if plan.incoming:
+            return plan
+        return replace(plan, seed=plan.directory / "anew.iso")

@@ -27,6 +27,7 @@ from harness.guest.agent import AgentTransport
 from harness.guest.transport import CommandResult, abbreviate
 from harness.host import qemu_version
 from harness.machine import records
+from harness.machine.cpu import Cpu
 from harness.machine.views import Views
 from harness.qemu import Frozen, Journal, Unit, snapshot
 
@@ -87,6 +88,7 @@ class Machine(Views):
             beside=beside,
         )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
+        self.cpu = Cpu(self)
         super().__init__(recipe.lab)
 
     def __repr__(self) -> str:

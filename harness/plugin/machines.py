@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.machine import Machine
     from harness.plugin.run import Current
     from harness.site import Site
+    from harness.spec import CloudInit
     from harness.stage import Ground
 
 
@@ -38,9 +39,15 @@ class MachineFactory:
     ground: dict[str, Any]
     fault: Fault | None = None
 
-    def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
+    def __call__(
+        self,
+        stage: str | None = None,
+        vm: str = "dev",
+        cloud_init: CloudInit | None = None,
+    ) -> Machine:
         """Give a machine at a stage (default: the test's own) from the spec's `vm`.
 
+        `cloud_init` replaces the spec's; such a machine has stages of its own.
         Raises what building the stage raised, once and for all: a stage that could not
         be built is not tried again for every test of the run.
         """
@@ -52,7 +59,7 @@ class MachineFactory:
                 f"{self.item.nodeid} asks for {vm} but not at which stage",
                 hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
             )
-        ground = self._ground()
+        ground = self._ground(vm, cloud_init)
         self._build(stage, vm, ground)
         directory = self.directory / vm
         directory.mkdir(mode=0o700)
@@ -79,18 +86,25 @@ class MachineFactory:
         """Remove a machine's state directory and boot it anew from the base image."""
         machine.recreate(self.ground["image"].path)
 
-    def _ground(self) -> Ground:
+    def _ground(self, vm: str, cloud_init: CloudInit | None) -> Ground:
         from harness.stage import FaultyGround, Ground  # noqa: PLC0415 - same
 
+        ground = dict(self.ground)
+        if cloud_init is not None:
+            fleet = ground["fleet"]
+            own = fleet.vms[vm].model_copy(update={"cloud_init": cloud_init})
+            vms = {**fleet.vms, vm: own}
+            ground["fleet"] = fleet.model_copy(update={"vms": vms})
         if self.fault is None:
-            return Ground(**self.ground)
-        return FaultyGround(**self.ground, fault=self.fault)
+            return Ground(**ground)
+        return FaultyGround(**ground, fault=self.fault)
 
     def _build(self, stage: str, vm: str, ground: Ground) -> None:
-        from harness.stage import ensure  # noqa: PLC0415 - load when used
+        from harness.stage import ensure, stage_digest  # noqa: PLC0415 - load when used
 
         # One file per run, shared by its workers: the first cause is the one told.
-        failed = self.current.run.journal.directory / f"{stage}-{vm}.failed"
+        name = f"{stage}-{vm}-{stage_digest(stage, vm, ground)}.failed"
+        failed = self.current.run.journal.directory / name
         if failed.exists():
             _raise_again(json.loads(failed.read_text(encoding="utf-8")), stage, vm)
         try:

@@ -200,6 +200,9 @@ class Budgets(Model):
     """longest time until all neighbours know the new MAC after the swap, seconds"""
     dns_ttl_s: Number = 60
     """longest time to live of a DNS answer for a VM, seconds"""
+    cpu_share_error: Annotated[Number, Field(le=1)] = 0.25
+    """largest error of the ratio of two contending VMs' CPU time to that of their
+    weights, above 0 and up to 1"""
     inode_share: Annotated[Number, Field(le=1)] = 0.5
     """largest share of a file system's inodes in use, above 0 and up to 1"""
     inode_growth_per_cycle: Number = 500
@@ -263,6 +266,11 @@ class Fleet(Model):
         plain = self.model_dump(mode="json", by_alias=True)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def autostarted(self) -> tuple[str, ...]:
+        """Names of the VMs that come up with their host, in the spec's order."""
+        return tuple(name for name, vm in self.vms.items() if vm.autostart)
 
     def throwaway_vm(self, name: str) -> Vm:
         """Return the VM scaled down to the caps of [throwaway]."""

@@ -32,6 +32,7 @@ from harness.stage import graph, oldworld, spoiled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from harness.spec import CloudInit
     from harness.stage.graph import Ground, Stage
 
 # A build that takes longer than this (times patience) is a hang.
@@ -49,7 +50,12 @@ class Progress(Protocol):
 class Machines(Protocol):
     """What suites ask for machines: at a stage, by the VM's name in the spec."""
 
-    def __call__(self, stage: str | None = None, vm: str = "dev") -> Machine:
+    def __call__(
+        self,
+        stage: str | None = None,
+        vm: str = "dev",
+        cloud_init: CloudInit | None = None,
+    ) -> Machine:
         """Give a machine that lives until the end of the test."""
 
     def recreate(self, machine: Machine) -> None:

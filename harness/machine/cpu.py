@@ -1,0 +1,60 @@
+"""The CPU time of a machine: how much it gets, and of which CPU."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from harness.machine import weight as weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.machine.handle import Machine
+
+
+class Cpu:
+    """What a machine's QEMU gets of this computer's processors.
+
+    A weight is no part of every start: how fast a machine is may not depend on what
+    else runs on this computer.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @contextmanager
+    def weighed(self, weight: int | None = None) -> Iterator[None]:
+        """Give QEMU the spec's `cpuWeight`, or another, for the length of the `with`.
+
+        Raises HostError where this computer lets nobody set weights.
+        """
+        machine = self._machine
+        own = weight or machine.vm.cpu_weight or weights.DEFAULT
+        with weights.weighed(machine.site, machine.name, machine.emulator.pid, own):
+            yield
+
+    @contextmanager
+    def pinned(self, number: int) -> Iterator[None]:
+        """Keep all of QEMU on one processor for the length of the `with`."""
+        before = os.sched_getaffinity(0)
+        self._pin({number})
+        try:
+            yield
+        finally:
+            self._pin(before)
+
+    @property
+    def seconds(self) -> float:
+        """CPU time that QEMU has used so far, all its threads together."""
+        times = psutil.Process(self._machine.emulator.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def _pin(self, numbers: set[int]) -> None:
+        for task in Path(f"/proc/{self._machine.emulator.pid}/task").glob("*"):
+            with suppress(ProcessLookupError):  # a thread may end as we look
+                os.sched_setaffinity(int(task.name), numbers)

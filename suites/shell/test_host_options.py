@@ -1,0 +1,226 @@
+"""`shell-options`, the half that shows on the host or over two boots."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import tick
+from harness.errors import NotExercised
+from harness.spec import CloudInit
+from suites.shell.test_consumers import consumers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.evidence import Recorder
+    from harness.machine import Machine
+    from harness.site import Site
+    from harness.spec import Budgets, Fleet, Vm
+    from harness.stage import Machines
+
+pytestmark = [
+    pytest.mark.criterion("shell-options"),
+    pytest.mark.stage("cloud"),
+    pytest.mark.disruptive,
+]
+
+# Long enough for the scheduler to have given every thread hundreds of turns.
+_CONTENTION_S = 12
+# Of the one CPU that they fight for; less, and something else decided the shares.
+_BUSY = 0.5
+_UNUSUAL_MTU = 1432
+_USER_DATA = """\
+#cloud-config
+write_files:
+  - path: /etc/acceptance-user-data
+    content: applied
+bootcmd:
+  - [sh, -c, "echo booted >>/root/each-boot"]
+runcmd:
+  - [sh, -c, "echo ran >>/root/first-boot"]
+"""
+
+
+def test_autostart(
+    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+) -> None:
+    """`autostart`: what has it comes up with the site, what has it not stays down."""
+    name = consumers(fleet)[1]
+    asleep = fleet.vms[name].model_copy(update={"autostart": False})
+    others = {n: v.model_copy(update={"autostart": True}) for n, v in _others(fleet)}
+    chosen = fleet.model_copy(update={"vms": {**others, name: asleep}})
+    started = [machine_factory(vm=n) for n in chosen.autostarted]
+    for machine in started:
+        owners = site.client.arping(machine.vm.ip, window=1.0)
+        check.check(
+            "a VM with autostart comes up with the site",
+            owners == {machine.vm.mac} and machine.vm.tap in site.ports(),
+            f"{sorted(owners)} answer for {machine.name}, taps {site.taps()}",
+        )
+    owners = site.client.arping(asleep.ip, window=1.0)
+    check.check(
+        "a VM without autostart stays down",
+        not owners and asleep.tap not in site.taps(),
+        f"{sorted(owners)} answer for {name}, taps {site.taps()}",
+    )
+    late = machine_factory(vm=name)
+    owners = site.client.arping(asleep.ip, window=1.0)
+    check.check(
+        "a VM without autostart can be started",
+        owners == {late.vm.mac},
+        f"{sorted(owners)} answer for {name}",
+    )
+
+
+def _others(fleet: Fleet) -> list[tuple[str, Vm]]:
+    absent = consumers(fleet)[1]
+    return [(name, vm) for name, vm in fleet.vms.items() if name != absent]
+
+
+def test_cpu_weight(
+    machine_factory: Machines, check: Recorder, budgets: Budgets, fleet: Fleet
+) -> None:
+    """`cpuWeight`: two VMs that both want all of one CPU get it by their weights.
+
+    Once with the spec's weights, once with the heavier one made the lighter by far, so
+    that no habit of either machine can stand in for the weight.
+    """
+    pair = [machine_factory(vm=name) for name in consumers(fleet)]
+    for machine in pair:
+        _keep_busy(machine)
+    own = [machine.vm.cpu_weight or 100 for machine in pair]
+    other = [400, 100] if own[0] <= own[1] else [100, 400]
+    for weights in (own, other):
+        used = _contend(pair, weights)
+        ratio, expected = used[0] / used[1], weights[0] / weights[1]
+        told = ", ".join(
+            f"{m.name} {s:.1f} s of {_CONTENTION_S} s at weight {w}"
+            for m, s, w in zip(pair, used, weights, strict=True)
+        )
+        check.note(f"CPU time under contention: {told}")
+        check.check(
+            "the CPU share follows cpuWeight",
+            abs(ratio / expected - 1) <= budgets.cpu_share_error,
+            f"{told}: a ratio of {ratio:.2f}, expected {expected:.2f}",
+        )
+
+
+def _keep_busy(machine: Machine) -> None:
+    """Have every virtual processor loop."""
+    for number in range(machine.vm.vcpu):
+        machine.succeed(
+            *("systemd-run", f"--unit=busy-{number}", "--collect"),
+            *("sh", "-c", "while :; do :; done"),
+        )
+
+
+def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
+    """Let both fight for one CPU; return the CPU time that each one got."""
+    cpu = max(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        for machine, weight in zip(pair, weights, strict=True):
+            as_spec = weight == (machine.vm.cpu_weight or 100)
+            stack.enter_context(machine.cpu.weighed(None if as_spec else weight))
+            stack.enter_context(machine.cpu.pinned(cpu))
+        tick(time.monotonic(), 1.0, 1)  # the first turns are the scheduler's to settle
+        before = [machine.cpu.seconds for machine in pair]
+        tick(time.monotonic(), _CONTENTION_S, 1)
+        after = [machine.cpu.seconds for machine in pair]
+    used = [now - then for then, now in zip(before, after, strict=True)]
+    if sum(used) < _BUSY * _CONTENTION_S or not all(used):
+        raise NotExercised(
+            f"two machines fought for CPU {cpu}",
+            seen=f"they used {sum(used):.1f} s of it in {_CONTENTION_S} s",
+        )
+    return used
+
+
+def test_cloud_init_over_two_boots(
+    machine_factory: Machines, check: Recorder, fleet: Fleet
+) -> None:
+    """`cloudInit`: the user's own data is applied, once; the same instance stays."""
+    name = consumers(fleet)[0]
+    vm = fleet.vms[name]
+    given = CloudInit(user_data=_USER_DATA, network_config=_network_config(vm, fleet))
+    machine = machine_factory(vm=name, cloud_init=given)
+    _judge_given(machine, check)
+    before = _instance(machine)
+    machine.shutdown()
+    machine.start()
+    machine.execute("cloud-init", "status", "--wait", timeout=300)
+    after = _instance(machine)
+    if after["boot id"] == before["boot id"]:
+        raise NotExercised("the machine booted a second time")
+    if after["bootcmd"] == before["bootcmd"]:
+        raise NotExercised(
+            "cloud-init read its data at the second boot", seen=after["bootcmd"]
+        )
+    for check_name, key in (
+        ("the instance-id stays", "instance-id"),
+        ("first-boot modules do not run again", "runcmd"),
+        ("the ssh host keys stay", "host keys"),
+        ("the machine-id stays", "machine-id"),
+    ):
+        check.check(
+            check_name,
+            after[key] == before[key],
+            f"{key} was {before[key]!r}, after the second boot {after[key]!r}",
+        )
+    machine.wait_for_open_port(22)
+    _judge_given(machine, check)
+
+
+def _network_config(vm: Vm, fleet: Fleet) -> str:
+    """Write what only the NIC with the VM's MAC may take, beside a decoy."""
+    network = fleet.network
+    prefix = network.subnet.prefixlen
+    ours = {
+        "match": {"macaddress": vm.mac},
+        "mtu": _UNUSUAL_MTU,
+        "addresses": [f"{vm.ip}/{prefix}"],
+        "routes": [{"to": "0.0.0.0/0", "via": str(network.gateway)}],
+        "nameservers": {"addresses": [str(network.gateway)]},
+    }
+    decoy = {
+        "match": {"macaddress": "52:54:00:de:c0:01"},
+        "optional": True,
+        "addresses": ["192.0.2.7/24"],
+    }
+    return json.dumps({"version": 2, "ethernets": {"decoy": decoy, "ours": ours}})
+
+
+def _judge_given(machine: Machine, check: Recorder) -> None:
+    said = machine.execute("cat", "/etc/acceptance-user-data").output
+    check.check("user-data is applied", said == "applied", f"its file says {said!r}")
+    mtus = machine.shell("cat /sys/class/net/e*/mtu").stdout.split()
+    check.check(
+        "network-config is applied",
+        mtus == [str(_UNUSUAL_MTU)],
+        f"MTU {mtus}, network-config has {_UNUSUAL_MTU}",
+    )
+    addresses = machine.network.addresses()
+    check.check(
+        "network-config is matched by MAC",
+        addresses == (machine.vm.ip,),
+        f"addresses {addresses}, that of {machine.vm.mac} is {machine.vm.ip}",
+    )
+
+
+def _instance(machine: Machine) -> Mapping[str, str]:
+    """Read what a first boot makes and a second leaves alone."""
+    script = {
+        "boot id": "cat /proc/sys/kernel/random/boot_id",
+        "bootcmd": "grep -c . /root/each-boot",
+        "runcmd": "grep -c . /root/first-boot",
+        "instance-id": "cat /var/lib/cloud/data/instance-id",
+        "host keys": "cat /etc/ssh/ssh_host_*_key.pub | sha256sum",
+        "machine-id": "cat /etc/machine-id",
+    }
+    said = machine.shell("; ".join(f"echo $({line})" for line in script.values()))
+    return dict(zip(script, said.check().stdout.splitlines(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +25,7 @@ from harness.deadline import Deadline
 from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.machine import Machine
 
@@ -36,6 +36,11 @@ _LOOK_S = 0.5  # how often to look whether QEMU still runs
 def up(
     vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
     stage: StageName = "onboarded",
+    *,
+    autostart: Annotated[
+        bool,
+        typer.Option("--autostart", help="all VMs with autostart, as their host would"),
+    ] = False,
     fleet: FleetFile = DEFAULT_FLEET,
     accel: AccelChoice = Accel.auto,
 ) -> None:
@@ -45,8 +50,10 @@ def up(
 
     with live("starting") as progress:
         ground = stand(fleet, accel, progress)
-        check_names(ground, vm, stage)
-        ensure(stage, vm, ground, progress)
+        names = ground.fleet.autostarted if autostart else (vm,)
+        for name in names:
+            check_names(ground, name, stage)
+            ensure(stage, name, ground, progress)
     deadline = Deadline.after(_SITE_S, "the site to open")
     with (
         interrupts_held(),
@@ -57,22 +64,29 @@ def up(
             deadline=deadline,
             reserved=addresses(ground.fleet),
         ) as site,
-        live("restoring") as progress,
-        machine_at(
-            stage,
-            vm,
-            ground=ground,
-            site=site,
-            directory=directory / vm,
-            progress=progress,
-        ) as machine,
+        ExitStack() as stack,
     ):
-        # One client at a time has the guest agent's ear: leave it to `harness shell`.
-        machine.agent.close()
-        announce(Running(vm, machine.directory, stage, os.getpid()))
-        progress.status.stop()
-        _introduce(machine, stage)
-        _wait(machine)
+        with live("restoring") as progress:
+            machines = [
+                stack.enter_context(
+                    machine_at(
+                        stage,
+                        name,
+                        ground=ground,
+                        site=site,
+                        directory=directory / name,
+                        progress=progress,
+                    )
+                )
+                for name in names
+            ]
+        for machine in machines:
+            # One client at a time has the guest agent's ear: leave it to `shell`.
+            machine.agent.close()
+            announce(Running(machine.name, machine.directory, stage, os.getpid()))
+            _introduce(machine, stage)
+        out.print("Ctrl-C here takes it all down.")
+        _wait(machines)
         out.print("\nTaking it down.")
 
 
@@ -84,8 +98,7 @@ def _introduce(machine: Machine, stage: str) -> None:
         f"  harness shell {name}      commands as root, over the guest agent\n"
         f"  harness console {name}    the serial console; Ctrl-] leaves it\n"
         f"  harness monitor {name}    QEMU's monitor; Ctrl-] leaves it\n\n"
-        f"Its files: {machine.directory}\n"
-        "Ctrl-C here takes it all down."
+        f"Its files: {machine.directory}"
     )
 
 
@@ -106,7 +119,8 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
 
-def _wait(machine: Machine) -> None:
-    """Return at Ctrl-C. Raises when the machine dies before."""
+def _wait(machines: Sequence[Machine]) -> None:
+    """Return at Ctrl-C. Raises when a machine dies before."""
     while signal.sigtimedwait({signal.SIGINT}, _LOOK_S) is None:
-        machine.check()
+        for machine in machines:
+            machine.check()

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from harness.site import Site
     from harness.spec import Vm
 
-M = TypeVar("M", bound=Machine)
-
 LAB = Lab()
+M = TypeVar("M", bound=Machine)
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
 _LAUNCH_S = 15.0
@@ -59,7 +58,7 @@ def launch(
         adapt=adapt,
         lab=lab,
     )
-    with _lifetime(Machine(site, recipe)) as machine:
+    with lifetime(Machine(site, recipe)) as machine:
         machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
         machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
         yield machine
@@ -95,7 +94,7 @@ def thaw(
         adapt=adapt,
         lab=lab,
     )
-    with _lifetime(Machine(site, recipe)) as machine:
+    with lifetime(Machine(site, recipe)) as machine:
         machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
         machine.restored_from = frozen
         _awaken(machine, frozen)
@@ -129,7 +128,7 @@ def launch_microvm(
             adapt=lambda plan: adapt(shares.plan(plan)),
             lab=lab,
         )
-        with _lifetime(MicroVm(site, recipe, shares)) as machine:
+        with lifetime(MicroVm(site, recipe, shares)) as machine:
             machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
             machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
             yield machine
@@ -152,7 +151,7 @@ def _awaken(machine: Machine, frozen: Path) -> None:
 
 
 @contextmanager
-def _lifetime(machine: M) -> Iterator[M]:
+def lifetime(machine: M) -> Iterator[M]:
     """End the machine in any case; leave its last words with whatever went wrong."""
     try:
         yield machine

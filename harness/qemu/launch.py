@@ -178,7 +178,7 @@ def launch(
             )
         except HarnessError as error:
             raise _launch_failure(plan, argv, process, error) from error
-        pid = _peer(plan)
+        pid = peer(plan)
         emulator = Emulator(
             plan, tuple(argv), process, qmp, console, pid, panics_from=mark
         )
@@ -195,7 +195,7 @@ def _sweep(plan: MachinePlan) -> None:
         path.unlink(missing_ok=True)
 
 
-def _peer(plan: MachinePlan) -> int:
+def peer(plan: MachinePlan) -> int:
     """Ask the kernel who listens on QEMU's monitor: QEMU's PID, in our own terms.
 
     The child that we spawned may be the command that entered the capsule, and QEMU

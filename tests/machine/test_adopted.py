@@ -1,0 +1,231 @@
+"""Adopted units: what is understood of them, and what they do on a real site."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline, poll
+from harness.errors import GuestFailure, InputError
+from harness.machine.adopted import AdoptedMachine, CommandLine, Units, read, shim
+from harness.machine.adopted.machine import AdoptedRecipe, AdoptedVm
+from harness.machine.recipe import gateway_of
+from tests.machine.conftest import ACCELERATOR, VM
+from tests.machine.realistic import lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.machine.conftest import Bench
+
+FACTS = {
+    "cpu": "max", "accelerator": "tcg", "mem": 512, "vcpu": 1, "agent": "/m/agent",
+    "console": "/m/console", "log": "/m/log", "monitor": "/m/monitor", "qmp": "/m/qmp",
+}  # fmt: skip
+TORN = """
+[Unit]
+Requires=db.service
+Conflicts=other.service
+[Service]
+Type=notify
+Exec Start=true
+ExecStart=@/bin/sh sh
+TimeoutStopSec=soon
+ProtectSystem=strict
+nonsense
+[Mount]
+"""
+
+
+# What is understood -----------------------------------------------------------------
+
+
+def test_all_that_is_not_understood_is_told_at_once(tmp_path: Path) -> None:
+    """File and line, each setting, and what would have been right."""
+    (tmp_path / "vm.service").write_text(TORN)
+    with pytest.raises(InputError, match="cannot be adopted") as caught:
+        read([tmp_path / "vm.service", tmp_path / "absent.service"])
+    told = {fault.key: fault.allowed for fault in caught.value.faults}
+    assert set(told) == {
+        "", "Requires", "Conflicts", "Type", "Exec Start", "ExecStart",
+        "TimeoutStopSec", "ProtectSystem", "nonsense", "[Mount]",
+    }  # fmt: skip
+    assert told["ProtectSystem"] == "no setting that is understood here"
+    assert told["Requires"] == "a unit that is given with --unit as well"
+
+
+def test_units_are_ordered_as_they_say(tmp_path: Path) -> None:
+    """Requires= alone gives no order; After= and Before= do, and cycles are refused."""
+    texts = {
+        "vm.service": "[Unit]\nRequires=b.service a.service\nAfter=a.service\n"
+        "[Service]\nExecStart=/bin/vm\n",
+        "a.service": "[Unit]\nAfter=b.service\n[Service]\nType=oneshot\nExecStart=/a\n",
+        "b.service": "[Service]\nType=oneshot\nExecStart=-/b \\\n  -c '$X ${X}'\n"
+        'Environment="X=1 2"\nExecStart=\nExecStart=-/b "$X" ${X}\n',
+        "stray.service": "[Service]\nType=oneshot\nExecStart=/stray\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    units = read([tmp_path / name for name in texts])
+    assert [unit.name for unit in units.before] == ["b.service", "a.service"]
+    (command,) = units.before[0].commands("ExecStart")
+    assert command.may_fail
+    assert command.expanded({"X": "1 2"}) == ["/b", "1", "2", "1 2"]
+    with (tmp_path / "b.service").open("a") as more:
+        more.write("[Unit]\nAfter=a.service\n")
+    with pytest.raises(InputError, match="an order without a cycle"):
+        read([tmp_path / name for name in texts])
+
+
+def test_qemu_is_scaled_down_and_given_our_channels() -> None:
+    """The size of the real host goes, the machine's own hardware stays."""
+    words = (
+        "-enable-kvm -machine q35,accel=kvm,usb=off -cpu host -m 16G -smp 8 -no-reboot"
+        " -drive file=/var/lib/x.qcow2,if=virtio -serial mon:stdio"
+        " -netdev tap,id=n,ifname=tap-x"
+        " -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:01"
+    )
+    given = words.split()
+    asked = CommandLine.of(given)
+    assert (asked.mem, asked.vcpu) == (16384, 8)
+    assert asked.macs == ("52:54:00:00:00:01",)
+    assert (asked.taps, asked.files) == (("tap-x",), ("/var/lib/x.qcow2",))
+    argv = shim.adapt(given, FACTS)
+    text = " ".join(argv)
+    assert "kvm" not in text
+    assert "-machine q35,usb=off -cpu max" in text
+    assert (CommandLine.of(argv).mem, CommandLine.of(argv).vcpu) == (512, 1)
+    assert "-no-reboot -drive file=/var/lib/x.qcow2" in text
+    assert argv.count("-serial") == 1
+    assert "name=org.qemu.guest_agent.0" in text
+    own = (
+        "-chardev socket,path=/run/qga,id=qga -device virtserialport,chardev=qga,name="
+    )
+    argv = shim.adapt([*own.split()[:-1], own.split()[-1] + shim.AGENT], FACTS)
+    assert argv[1] == "socket,id=qga,path=/m/agent,server=on,wait=off"
+    assert "harness-agent" not in " ".join(argv)
+
+
+def test_a_kernel_on_the_command_line_is_seen() -> None:
+    """It would bypass the guest's own boot loader."""
+    asked = CommandLine.of(
+        ["-kernel", "/k", "-append", "x", "-smp", "sockets=1,cpus=3"]
+    )
+    assert asked.direct == ("-kernel", "-append")
+    assert (asked.mem, asked.vcpu) == (128.0, 3)
+
+
+# What they do -----------------------------------------------------------------------
+
+
+@contextmanager
+def adopted(bench: Bench, **replaced: str) -> Iterator[AdoptedMachine]:
+    """Lay out a machine's units; nothing has been started yet."""
+    store = bench.directory / "store"
+    units = lay_out(store, VM, bench.base, gateway_of(bench.site), **replaced)
+    directory = bench.directory / "m"
+    directory.mkdir(mode=0o700)
+    recipe = AdoptedRecipe(
+        vm=AdoptedVm(**dict(VM)),
+        directory=directory,
+        accelerator=ACCELERATOR,
+        gateway=gateway_of(bench.site),
+        base=bench.base,
+        cold=True,
+    )
+    machine = AdoptedMachine(bench.site, recipe, read(units))
+    try:
+        yield machine
+    finally:
+        machine.end()
+
+
+def start(machine: AdoptedMachine) -> None:
+    """Start it, and wait for the guest's first words."""
+    mark = machine.console.size if machine.unit.journal.steps else 0
+    machine.unit.start(Deadline.after(20, "QEMU"))
+    machine.recognise()
+    console, deadline = machine.console, Deadline.after(20, "the guest")
+    poll(lambda: "saved" in console.since(mark) or None, deadline)
+
+
+def test_two_starts_and_a_crash(bench: Bench) -> None:
+    """Steps are seen by what they did; the state is the machine's own."""
+    site = bench.site
+    with adopted(bench) as machine:
+        start(machine)
+        journal = machine.unit.journal
+        assert journal.order == ["init", "tap-up", "qemu"]
+        assert "disk.qcow2" in journal.steps[0].detail
+        assert site.taps() == [machine.vm.tap] == ["tap-sector"]
+        assert machine.recipe.disk.is_relative_to(machine.directory)
+        assert machine.recipe.disk.exists()
+        assert CommandLine.of(machine.argv[1:]).mem == VM.mem
+        machine.crash()
+        assert journal.order[3:] == ["qemu-end", "tap-down"]
+        assert site.taps() == []
+        start(machine)
+        assert journal.order[5:] == ["init", "tap-up", "qemu"]
+        assert "already present" in journal.steps[5].detail
+        machine.shutdown()
+        assert "by itself" in journal.steps[-2].detail
+        assert site.taps() == []
+    log = (machine.directory / "units.log").read_text()
+    assert "vm-sector-tap-down" in log
+
+
+def test_a_stop_that_asks_nobody_is_a_power_cut(bench: Bench) -> None:
+    """ExecStop comes back at once, so SIGTERM follows; that is told."""
+    with adopted(bench, stop="#!/bin/sh\nexit 0\n") as machine:
+        start(machine)
+        with pytest.raises(GuestFailure, match="stop was a power cut") as caught:
+            machine.shutdown()
+        assert "host-signal" in caught.value.seen
+
+
+def test_a_tap_left_behind_is_seen(bench: Bench) -> None:
+    """No tap-down is noted where no tap went."""
+    with adopted(bench, tap_down="#!/bin/sh\nexit 0\n") as machine:
+        start(machine)
+        machine.crash()
+        assert machine.unit.journal.order[3:] == ["qemu-end"]
+        assert bench.site.taps() == ["tap-sector"]
+        bench.site.capsule.script("ip link delete tap-sector", "a tap to go")
+
+
+def test_an_init_that_makes_the_disk_anew_is_seen(bench: Bench) -> None:
+    """By what it did, whatever it says."""
+    text = "#!/bin/sh\ncd /var/lib/vms/@name@\necho already present\n"
+    text += "cp @store@/seed.iso seed.iso\nrm -f disk.qcow2\n"
+    text += "qemu-img create -q -f qcow2 -F qcow2 -b @base@ disk.qcow2 1G\n"
+    with adopted(bench, init_start=text) as machine:
+        start(machine)
+        machine.crash()
+        start(machine)
+        detail = machine.unit.journal.steps[5].detail
+        assert "made or changed" in detail
+        assert "already present" not in detail
+
+
+def test_units_write_nowhere_else(bench: Bench) -> None:
+    """A script's mistake is refused by the file system, and fails its unit."""
+    text = "#!/bin/sh\ntouch /etc/adopted-was-here\n"
+    with adopted(bench, init_start=text) as machine:
+        with pytest.raises(GuestFailure, match="Read-only") as caught:
+            machine.unit.start(Deadline.after(20, "QEMU"))
+        assert "vm-sector-init-start failed" in str(caught.value)
+
+
+def test_units_without_a_qemu(tmp_path: Path) -> None:
+    """They are refused before anything runs."""
+    from harness.machine.adopted.life import emulators  # noqa: PLC0415 - its own words
+
+    unit = tmp_path / "vm.service"
+    unit.write_text("[Service]\nExecStart=/nix/store/x/bin/qemu-kvm -m 1\n")
+    units: Units = read([unit])
+    with pytest.raises(InputError, match="start no QEMU") as caught:
+        emulators(units)
+    assert "/nix/store/x/bin/qemu-kvm" in str(caught.value)

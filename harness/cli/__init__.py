@@ -11,7 +11,17 @@ import sys
 
 import typer
 
-from harness.cli import before_after, bench, cache, controls, doctor, reach, spec, up
+from harness.cli import (
+    adopt,
+    before_after,
+    bench,
+    cache,
+    controls,
+    doctor,
+    reach,
+    spec,
+    up,
+)
 from harness.cli.say import explain
 from harness.errors import GuestFailure, HarnessError
 
@@ -36,6 +46,7 @@ app.command("clean")(cache.clean)
 app.command("bench")(bench.bench)
 app.command("controls")(controls.controls)
 app.command("before-after")(before_after.before_after)
+app.command("adopt")(adopt.adopt)
 app.add_typer(spec.app, name="spec")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
+    from harness.machine.adopted import Units
     from harness.site import Site
     from harness.spec import Budgets, Fleet
 
@@ -140,6 +141,15 @@ def _reserved(fleet: Fleet) -> set[IPv4Address]:
     return taken
 
 
+@pytest.fixture(scope="session")
+def units(pytestconfig: pytest.Config) -> Units | None:
+    """Read the units that `--adopt-unit` names; None where our life cycle is used."""
+    from harness.machine.adopted import read  # noqa: PLC0415 - as above
+
+    files = pytestconfig.stash[SETTINGS].units
+    return read(files) if files else None
+
+
 @pytest.fixture
 def machine_factory(
     request: pytest.FixtureRequest,
@@ -148,6 +158,7 @@ def machine_factory(
     accelerator: Accelerator,
     image: Image,
     fault: Fault | None,
+    units: Units | None,
     _test_directory: Path,
 ) -> Iterator[MachineFactory]:
     """Give machines by `machine_factory(stage="onboarded", vm="dev")`."""
@@ -160,6 +171,8 @@ def machine_factory(
             site=site,
             ground={"fleet": fleet, "image": image, "accelerator": accelerator},
             fault=fault,
+            units=units,
+            adopted=request.config.stash[SETTINGS].adopted,
         )
 
 

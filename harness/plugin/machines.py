@@ -7,20 +7,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import GuestFailure, HarnessError, InputError
+from harness.errors import GuestFailure, HarnessError, InputError, NotExercised
 from harness.evidence import scrub
 from harness.plugin.markers import subject_of
 from harness.plugin.options import SETTINGS
 from harness.plugin.session import PHASES
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
+    from contextlib import AbstractContextManager, ExitStack
     from pathlib import Path
 
     import pytest
 
     from harness.fault import Fault
     from harness.machine import Machine
+    from harness.machine.adopted import Units
     from harness.plugin.run import Current
     from harness.site import Site
     from harness.spec import CloudInit
@@ -38,6 +39,8 @@ class MachineFactory:
     site: Site
     ground: dict[str, Any]
     fault: Fault | None = None
+    units: Units | None = None
+    adopted: str = ""
 
     def __call__(
         self,
@@ -60,13 +63,17 @@ class MachineFactory:
                 hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
             )
         ground = self._ground(vm, cloud_init)
-        self._build(stage, vm, ground)
+        adopted = self.units is not None and vm == self.adopted
+        if not adopted:
+            self._build(stage, vm, ground)
         directory = self.directory / vm
         directory.mkdir(mode=0o700)
         into = self.current.machine(vm, directory)
         began = time.monotonic()
         machine = self.stack.enter_context(
-            machine_at(
+            self._adopt(stage, vm, directory, given=cloud_init is not None)
+            if adopted
+            else machine_at(
                 stage,
                 vm,
                 ground=ground,
@@ -81,6 +88,29 @@ class MachineFactory:
         if self.fault is not None and self.fault.touches(vm):
             self.fault.wake(machine)
         return machine
+
+    def _adopt(
+        self, stage: str, vm: str, directory: Path, *, given: bool
+    ) -> AbstractContextManager[Machine]:
+        """Have a machine's own units start it; it has its own disk, not our stages."""
+        from harness.machine.adopted import adopt  # noqa: PLC0415 - load when used
+
+        if stage != "cloud" or given or self.units is None:
+            raise NotExercised(
+                f"{vm} at stage {stage} by its own units",
+                seen="they start the cloud image, with the seed that they have",
+            )
+        fleet = self.ground["fleet"]
+        small = fleet.throwaway_vm(vm)
+        size = {"mem": small.mem, "vcpu": small.vcpu}
+        return adopt(
+            self.units,
+            fleet.vms[vm].model_copy(update=size),
+            self.site,
+            directory,
+            self.ground["accelerator"],
+            lab=fleet.lab,
+        )
 
     def recreate(self, machine: Machine) -> None:
         """Remove a machine's state directory and boot it anew from the base image."""

@@ -82,6 +82,24 @@ OPTIONS = (
         },
     ),
     Option(
+        "--adopt-unit",
+        {
+            "metavar": "FILE",
+            "action": "append",
+            "default": [],
+            "help": "start a VM by these systemd units instead of our own life cycle;"
+            " `harness adopt` does so for the suites of the shell",
+        },
+    ),
+    Option(
+        "--adopt-vm",
+        {
+            "metavar": "NAME",
+            "default": "dev",
+            "help": "the VM that --adopt-unit is about (default: dev)",
+        },
+    ),
+    Option(
         "--fault",
         {
             "metavar": "NAME|FILE:CLASS",
@@ -106,6 +124,8 @@ class Settings:
     keep_machines: bool
     list_criteria: bool
     fault: Fault | None
+    units: tuple[Path, ...]
+    adopted: str
     wants_suites: bool
     thorough: bool
     full: bool
@@ -149,6 +169,11 @@ def parse(config: pytest.Config) -> Settings:
         keep_machines=bool(config.getoption("--keep-machines")),
         list_criteria=listing,
         fault=_fault(config),
+        units=tuple(
+            (config.invocation_params.dir / file).resolve()
+            for file in config.getoption("--adopt-unit")
+        ),
+        adopted=str(config.getoption("--adopt-vm")),
         thorough=bool(config.getoption("--thorough")) or not whole,
         wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
         full=whole and not narrowed,

@@ -101,10 +101,9 @@ def test_qemu_is_scaled_down_and_given_our_channels() -> None:
     assert "-no-reboot -drive file=/var/lib/x.qcow2" in text
     assert argv.count("-serial") == 1
     assert "name=org.qemu.guest_agent.0" in text
-    own = (
-        "-chardev socket,path=/run/qga,id=qga -device virtserialport,chardev=qga,name="
-    )
-    argv = shim.adapt([*own.split()[:-1], own.split()[-1] + shim.AGENT], FACTS)
+    port = f"virtserialport,chardev=qga,name={shim.AGENT}"
+    own = ["-chardev", "socket,path=/run/qga,id=qga", "-device", port]
+    argv = shim.adapt(own, FACTS)
     assert argv[1] == "socket,id=qga,path=/m/agent,server=on,wait=off"
     assert "harness-agent" not in " ".join(argv)
 

@@ -1,0 +1,60 @@
+"""`harness adopt`: the suites of the shell against what a module's own units start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import spec
+from harness.cli.ground import DEFAULT_FLEET, Accel, AccelChoice, FleetFile
+from harness.cli.say import out
+from harness.errors import Fault, InputError
+from harness.machine.adopted import read
+from harness.process import spawn
+
+_GRACE_S = 60.0
+_SUITES = (
+    "suites/shell/test_units.py",
+    "suites/shell/test_lifecycle.py",
+    "suites/shell/test_options.py",
+)
+
+
+def adopt(
+    unit: Annotated[
+        list[Path],
+        typer.Option("--unit", help="a unit file, once for each unit of the machine"),
+    ],
+    vm: Annotated[
+        str, typer.Option(help="the VM of the spec that they are of")
+    ] = "dev",
+    report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
+        "reports"
+    ),
+    fleet: FleetFile = DEFAULT_FLEET,
+    accel: AccelChoice = Accel.auto,
+) -> None:
+    """Judge the systemd units of a VM: order, tap, options, crash and stop."""
+    loaded = spec.load(fleet)
+    if vm not in loaded.vms:
+        known = ", ".join(loaded.vms)
+        fault = Fault("command line", "--vm", vm, f"one of: {known}")
+        raise InputError("there is no such machine", [fault])
+    units = read(unit)
+    order = [*units.before, units.main]
+    out.print(" → ".join(one.name for one in order), markup=False)
+    if not Path(_SUITES[0]).is_file():
+        raise InputError("there is no suites/ here", hint="run it where the suites are")
+    argv = [
+        *(sys.executable, "-m", "pytest", "-n", "0", *_SUITES),
+        *(word for file in unit for word in ("--adopt-unit", str(file))),
+        *("--adopt-vm", vm, "--fleet", str(fleet), "--accel", accel.value),
+        *("--report-dir", str(report_dir)),
+    ]
+    told, errors = sys.stdout.fileno(), sys.stderr.fileno()
+    with spawn(argv, stdout=told, stderr=errors, grace=_GRACE_S) as child:
+        status = child.wait()
+    raise typer.Exit(status)

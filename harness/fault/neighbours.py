@@ -20,8 +20,8 @@ PARALLEL = "parallel-on-temporary-ip"
 
 _IDENTITIES = ("suites/shell/test_consumers.py::test_identities_differ",)
 _LIVES = ("suites/shell/test_consumers.py::test_first_leaves_second_alone",)
-_CRASH = ("suites/shell/test_parallel.py::test_crash_beside_the_old_vm",)
-_SWITCH = ("suites/shell/test_parallel.py::test_switch_and_reboot_beside_the_old_vm",)
+_CRASH = ("suites/network/test_parallel.py::test_crash_beside_the_old_vm",)
+_SWITCH = ("suites/network/test_parallel.py::test_switch_and_reboot_beside_the_old_vm",)
 
 _SAME_PROCESS = "the bystander's QEMU is the same process"
 _NO_LOSS = "not one probe of the bystander is lost"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import NotExercised
-from suites.shell.bystander import beside
+from suites.bystander import beside
+from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
@@ -67,15 +68,6 @@ def test_second_leaves_first_alone(
     """The same the other way round."""
     first, second = consumers(fleet)
     _live(machine_factory, second, first, site, check)
-
-
-def consumers(fleet: Fleet) -> tuple[str, str]:
-    """Name two VMs of the spec, the one to migrate first. Raises NotExercised."""
-    moves = fleet.migration.vm if fleet.migration else ""
-    names = sorted(fleet.vms, key=lambda name: name != moves)
-    if len(names) < 2:
-        raise NotExercised("the spec has two VMs", seen=f"it has {names}")
-    return names[0], names[1]
 
 
 def _live(

@@ -13,7 +13,7 @@ import pytest
 from harness.deadline import tick
 from harness.errors import NotExercised
 from harness.spec import CloudInit
-from suites.shell.test_consumers import consumers
+from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ import pytest
 
 from harness.errors import NotExercised
 from harness.stage import OLD
+from suites.bystander import behold
 from suites.network.observe import migration_of, watch_swap
-from suites.shell.bystander import behold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from harness.site import Site
     from harness.spec import Fleet
     from harness.stage import Machines
+    from suites.bystander import Bystander
     from suites.network.observe import Swap
-    from suites.shell.bystander import Bystander
 
 pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.disruptive]
 

@@ -1,0 +1,19 @@
+"""Which two VMs of the spec are the module's consumers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import NotExercised
+
+if TYPE_CHECKING:
+    from harness.spec import Fleet
+
+
+def consumers(fleet: Fleet) -> tuple[str, str]:
+    """Name two VMs of the spec, the one to migrate first. Raises NotExercised."""
+    moves = fleet.migration.vm if fleet.migration else ""
+    names = sorted(fleet.vms, key=lambda name: name != moves)
+    if len(names) < 2:
+        raise NotExercised("the spec has two VMs", seen=f"it has {names}")
+    return names[0], names[1]

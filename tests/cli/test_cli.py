@@ -47,6 +47,20 @@ def test_a_bad_spec_is_one_message_and_exit_status_2(tmp_path: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
+def test_units_that_are_not_understood_are_exit_status_2(tmp_path: Path) -> None:
+    """All of what is wrong, before anything runs."""
+    unit = tmp_path / "vm-dev.service"
+    unit.write_text("[Service]\nType=forking\nExecStart=/bin/vm\nPrivateTmp=yes\n")
+    said = harness("adopt", "--unit", str(unit))
+    assert said.rc == 2
+    assert f"{unit}:2: Type = forking: one of exec, oneshot, simple" in said.stderr
+    assert f"{unit}:4: PrivateTmp = yes: no setting that is understood here" in (
+        said.stderr
+    )
+    said = harness("adopt", "--unit", str(unit), "--vm", "nobody")
+    assert "one of: dev, openclaw" in said.stderr
+
+
 def test_the_printed_schema_is_the_committed_one() -> None:
     """`make schema` writes what this prints."""
     committed = ROOT / "harness/spec/fleet.schema.json"

@@ -138,6 +138,8 @@ def _reserved(fleet: Fleet) -> set[IPv4Address]:
     taken = {vm.ip for vm in fleet.vms.values()}
     if fleet.migration:
         taken |= {fleet.migration.temporary, fleet.migration.final}
+    if fleet.ingress:
+        taken |= {fleet.ingress.ip, fleet.ingress.auth.ip}
     return taken
 
 

@@ -44,11 +44,13 @@ class _View:
     gateway: IPv4Address | None
     client: IPv4Address | None
     services: dict[str, IPv4Address]
+    web: dict[str, IPv4Address]
     ips: dict[str, IPv4Address]
     macs: dict[str, str]
     names: dict[str, object]
     vms: Mapping[str, object]
     migration: Mapping[str, object]
+    ingress: Mapping[str, object]
 
 
 def crosscheck(raw: object) -> list[Problem]:
@@ -59,6 +61,7 @@ def crosscheck(raw: object) -> list[Problem]:
         *_name_clashes(view),
         *_clashes(view),
         *_migration(view),
+        *_ingress(view),
     ]
 
 
@@ -73,6 +76,8 @@ def _look(raw: Mapping[str, object]) -> _View:
         for name, value in _table(network.get("services")).items()
         if (endpoint := _try(parse_endpoint, value))
     }
+    ingress = _table(raw.get("ingress"))
+    auth = _try(parse_endpoint, ingress.get("auth"))
     vms = _table(raw.get("vms"))
     tables = {name: _table(vm) for name, vm in vms.items()}
     return _View(
@@ -80,11 +85,14 @@ def _look(raw: Mapping[str, object]) -> _View:
         gateway=_try(parse_address, network.get("gateway", DEFAULT_GATEWAY)),
         client=client,
         services=services,
+        web=_parsed(parse_address, "ip", {"ip": ingress})
+        | ({"auth": auth.ip} if auth else {}),
         ips=_parsed(parse_address, "ip", tables),
         macs=_parsed(parse_mac, "mac", tables),
         names={name: vm.get("name", name) for name, vm in tables.items()},
         vms=vms,
         migration=_table(raw.get("migration")),
+        ingress=ingress,
     )
 
 
@@ -107,6 +115,8 @@ def _addresses(view: _View) -> Iterator[tuple[tuple[str, ...], IPv4Address]]:
         yield ("network", "client"), view.client
     for name, ip in view.services.items():
         yield ("network", "services", name), ip
+    for key, ip in view.web.items():
+        yield ("ingress", key), ip
     for name, ip in view.ips.items():
         yield ("vms", name, "ip"), ip
     for key in ("temporary", "final"):
@@ -142,6 +152,8 @@ def _clashes(view: _View) -> Iterator[Problem]:
 def _owner(at: tuple[str, ...]) -> str:
     if at[0] == "vms":
         return f"VM {at[1]}"
+    if at[0] == "ingress":
+        return "the ingress" if at[1] == "ip" else "the auth service"
     return f"service {at[2]}" if at[1] == "services" else f"the {at[1]}"
 
 
@@ -184,6 +196,17 @@ def _taken(
             yield Problem(("migration", "temporary"), f"free, but {_owner(at)} has it")
         if ip == final and at[0] != "vms":
             yield Problem(("migration", "final"), f"free, but {_owner(at)} has it")
+
+
+def _ingress(view: _View) -> Iterator[Problem]:
+    """A session's cookie is the domain's: login page and lab must share one."""
+    name, portal = view.ingress.get("name"), view.ingress.get("portal")
+    if not isinstance(name, str) or not isinstance(portal, str):
+        return
+    domain = name.partition(".")[2]
+    if portal == name or not domain or portal.partition(".")[2] != domain:
+        allowed = f"another name in {domain or 'the domain'} of ingress.name"
+        yield Problem(("ingress", "portal"), allowed)
 
 
 def _parsed(

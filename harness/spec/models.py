@@ -178,6 +178,19 @@ class Migration(Model):
     """the IPv4 address used after the swap"""
 
 
+class Ingress(Model):
+    """The web VM, the public way to lab: it asks for a login before it lets in."""
+
+    name: HostName
+    """the public DNS name of lab, such as lab.cloonar.com"""
+    ip: Address
+    """the IPv4 address of the web VM inside the subnet"""
+    portal: HostName
+    """the DNS name of the login page, in the same domain as name"""
+    auth: Service
+    """where the authentication service listens, "address:port" inside the subnet"""
+
+
 class Budgets(Model):
     """Every threshold that a suite uses; the unit is in the name."""
 
@@ -236,6 +249,7 @@ class Fleet(Model):
     """one table per VM, at least one"""
     lab: Lab = Lab()
     migration: Migration | None = None
+    ingress: Ingress | None = None
     budgets: Budgets = Budgets()
     throwaway: Throwaway = Throwaway()
 

@@ -56,7 +56,7 @@ def raw_fleets(draw: st.DrawFn) -> dict[str, Any]:
     subnet = draw(subnets())
     vm_names = draw(st.lists(names(), min_size=1, max_size=4, unique=True))
     service_names = draw(st.lists(names(), max_size=3, unique=True))
-    count = 3 + len(vm_names) + len(service_names)
+    count = 5 + len(vm_names) + len(service_names)
     offsets = st.integers(1, min(subnet.num_addresses - 2, 2**16))
     taken = draw(st.lists(offsets, min_size=count, max_size=count, unique=True))
     free = [str(subnet[offset]) for offset in taken]
@@ -79,6 +79,13 @@ def raw_fleets(draw: st.DrawFn) -> dict[str, Any]:
         moved = vm_names[0]
         temporary = raw["vms"][moved]["ip"]
         raw["migration"] = {"vm": moved, "temporary": temporary, "final": final}
+    if draw(st.booleans()):
+        raw["ingress"] = {
+            "name": "lab.cloonar.com",
+            "ip": free.pop(),
+            "portal": "auth.cloonar.com",
+            "auth": f"{free.pop()}:9091",
+        }
     return raw
 
 

@@ -16,6 +16,10 @@ from harness.spec.schema import COMMITTED, text
 
 ROOT = Path(__file__).parents[2]
 DEV = '[vms.dev]\nmac = "52:54:00:97:00:16"\nip = "10.42.97.16"\n'
+DOOR = (
+    '[ingress]\nname = "lab.cloonar.com"\nip = "10.42.97.6"\n'
+    'portal = "auth.cloonar.com"\nauth = "10.42.97.7:9091"\n'
+)
 MOVE = '[migration]\nvm = "dev"\ntemporary = "10.42.97.16"\nfinal = "10.42.97.15"\n'
 
 
@@ -65,7 +69,7 @@ def test_the_committed_schema_is_the_models() -> None:
 def test_every_setting_says_what_is_allowed() -> None:
     """A fault quotes the description, so each field needs one."""
     schema = spec.json_schema()
-    for model in ("Budgets", "Vm", "Network", "Lab", "Migration", "Throwaway"):
+    for model in ("Budgets", "Vm", "Network", "Lab", "Migration", "Ingress", "Throwaway"):
         for name, field in schema["$defs"][model]["properties"].items():
             assert field.get("description"), f"{model}.{name}"
 
@@ -183,6 +187,27 @@ def test_a_migration_moves_a_vm_between_free_addresses(
     fault = only_fault(DEV + MOVE.replace(old, new))
     assert fault.key == key
     assert allowed in fault.allowed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "allowed"),
+    [
+        ("10.42.97.6", "10.42.98.6", "ingress.ip", "inside the subnet"),
+        ("10.42.97.6", "10.42.97.1", "ingress.ip", "the gateway has"),
+        ("10.42.97.6", "10.42.97.15", "migration.final", "the ingress has it"),
+        ("10.42.97.7", "10.42.97.6", "ingress.auth", "the ingress has"),
+        ("10.42.97.7", "10.42.97.16", "vms.dev.ip", "the auth service has"),
+        ("auth.cloonar", "auth.example", "ingress.portal", "name in cloonar.com"),
+        ("auth.cloonar", "lab.cloonar", "ingress.portal", "another name"),
+    ],
+)
+def test_an_ingress_has_addresses_of_its_own_and_one_domain(
+    old: str, new: str, key: str, allowed: str
+) -> None:
+    """Each way in which the web VM does not fit the rest."""
+    found = faults(DEV + MOVE + DOOR.replace(old, new))
+    assert key in {fault.key for fault in found}
+    assert any(allowed in fault.allowed for fault in found), found
 
 
 def test_lab_changes_with_every_step() -> None:

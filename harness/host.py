@@ -226,6 +226,18 @@ def _explain(text: str) -> str | None:
     return found[0].strip().removeprefix(f"{QEMU}: ") if found else None
 
 
+def nginx() -> Path:
+    """Find nginx: an installed one, or the one that `.ci/packages` unpacked for us.
+
+    Raises HostError where there is none.
+    """
+    ours = cache_dir() / "nginx/usr/sbin/nginx"
+    candidates = [*_which("nginx"), *([ours] if os.access(ours, os.X_OK) else [])]
+    if not candidates:
+        raise HostError("nginx is neither installed nor unpacked", hint=_GET_NGINX)
+    return candidates[0]
+
+
 # Doctor -----------------------------------------------------------------------------
 
 
@@ -255,7 +267,9 @@ _PROGRAMS = (
     ("setpriv", "util-linux"),
     ("mke2fs", "e2fsprogs"),
     ("sfdisk", "fdisk"),
+    ("openssl", "openssl"),
 )
+_GET_NGINX = "run .ci/packages; elsewhere than on Debian install nginx"
 _DISK_GIB = 12
 _MEMORY_GIB = 3
 _GIB = 1 << 30
@@ -263,7 +277,7 @@ _GIB = 1 << 30
 
 def examine() -> list[Finding]:
     """Look at everything a run needs; never raises for what is missing."""
-    return [*_necessities(), _kvm(), _disk(), _memory(), _python()]
+    return [*_necessities(), _nginx(), _kvm(), _disk(), _memory(), _python()]
 
 
 def lacking() -> list[Finding]:
@@ -282,6 +296,13 @@ def _program(name: str, package: str) -> Finding:
     if found is None:
         return Finding(name, False, "not installed", f"apt install {package}")
     return Finding(name, True, str(found))
+
+
+def _nginx() -> Finding:
+    try:
+        return Finding("nginx", True, str(nginx()))
+    except HostError as missing:
+        return Finding("nginx", False, missing.summary, _GET_NGINX)
 
 
 def _which(name: str) -> Iterator[Path]:

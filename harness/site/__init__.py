@@ -5,27 +5,34 @@
 
 from harness.site.capsule import Capsule, Resident
 from harness.site.dnsmasq import NO_ANSWER, Answer, Dns
+from harness.site.ingress import USER, Door, Setup
 from harness.site.lan import HttpAnswer, LanHost, Neighbour
 from harness.site.layout import tap_name
 from harness.site.samples import DnsSample, Outage, Sample
 from harness.site.site import Site, open_site
+from harness.site.visitor import Page, Visitor
 from harness.site.watch import AddressWatch, DnsWatch
 
 __all__ = [
     "NO_ANSWER",
+    "USER",
     "AddressWatch",
     "Answer",
     "Capsule",
     "Dns",
     "DnsSample",
     "DnsWatch",
+    "Door",
     "HttpAnswer",
     "LanHost",
     "Neighbour",
     "Outage",
+    "Page",
     "Resident",
     "Sample",
+    "Setup",
     "Site",
+    "Visitor",
     "open_site",
     "tap_name",
 ]

@@ -59,6 +59,11 @@ class Resident:
         """Whether it has not ended yet."""
         return self.outer.poll() is None
 
+    def signal(self, sign: signal.Signals) -> None:
+        """Send the process itself a signal; one that is gone already is fine."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, sign)
+
 
 @dataclass(frozen=True)
 class Capsule:
@@ -195,8 +200,7 @@ def end(resident: Resident, *, grace: float) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if not resident.running:
             return
-        with suppress(ProcessLookupError):
-            os.kill(resident.pid, sign)
+        resident.signal(sign)
         with suppress(HarnessError):
             poll(
                 resident.outer.poll,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import socket
-import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +13,11 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.site import layout as plans
+from harness.site import serving
 from harness.site import watch as watching
-from harness.site.capsule import INSIDE, Capsule, open_capsule
+from harness.site.capsule import Capsule, open_capsule
 from harness.site.dnsmasq import Dns, serve_names
+from harness.site.ingress import AUTH, WEB, open_door
 from harness.site.lan import Eye, LanHost
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from harness.process import Completed
+    from harness.site.ingress import Change, Door
     from harness.site.watch import AddressWatch, DnsWatch
-    from harness.spec import Network
+    from harness.spec import Endpoint, Ingress, Network
 
 TUN = Path("/dev/net/tun")
-_BACKLOG = 16
 _ASK_BUDGET = 5.0
 
 
@@ -49,6 +49,8 @@ class Site:
     services: dict[str, LanHost]
     dns: Dns
     eye: Eye
+    web_changes: list[Change] = field(default_factory=list)
+    """What faults make of the web VM's setup, the next time that it is set up."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
     def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
@@ -101,8 +103,30 @@ class Site:
     @contextmanager
     def serve(self, host: LanHost, port: int) -> Iterator[None]:
         """Run a small web server on a LAN host for the length of the `with`."""
-        with _serve(self.capsule, host, host.name, port):
+        program = ["serve.py", host.name]
+        log = f"serve-{host.name}.log"
+        with serving.serve(self.capsule, host, port, program, log=log):
             yield
+
+    @contextmanager
+    def ingress(self, spec: Ingress, upstream: Endpoint) -> Iterator[Door]:
+        """Set up the web VM, which leads to `upstream`, for the length of the `with`.
+
+        Raises HostError where nginx or openssl is missing.
+        """
+        with (
+            self.lan_host(WEB, spec.ip) as web,
+            self.lan_host(AUTH, spec.auth.ip) as auth,
+            open_door(
+                spec,
+                upstream,
+                hosts=(web, auth),
+                client=self.client,
+                dns=self.dns,
+                changes=self.web_changes,
+            ) as door,
+        ):
+            yield door
 
     def watch_address(
         self, ip: IPv4Address, *, tcp: Sequence[int] = (22, 8080)
@@ -176,8 +200,11 @@ def open_site(
         services = {}
         for name, endpoint in network.services.items():
             services[name] = hosts[endpoint.ip]
+            program, log = ["serve.py", name], f"serve-{name}.log"
             stack.enter_context(
-                _serve(capsule, services[name], name, int(endpoint.port))
+                serving.serve(
+                    capsule, hosts[endpoint.ip], endpoint.port, program, log=log
+                )
             )
         dns = stack.enter_context(serve_names(capsule, gateway, client, network.hosts))
         yield Site(directory, network, capsule, gateway, client, services, dns, eye)
@@ -207,24 +234,3 @@ def _lan_host(station: plans.Station, capsule: Capsule, eye: Eye) -> LanHost:
         capsule=capsule,
         eye=eye,
     )
-
-
-@contextmanager
-def _serve(capsule: Capsule, host: LanHost, name: str, port: int) -> Iterator[None]:
-    # The socket listens before its server is up: nobody has to wait for it.
-    with host.open_socket() as listening, ExitStack() as stack:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((str(host.ip), port))
-        listening.listen(_BACKLOG)
-        log = stack.enter_context((capsule.directory / f"serve-{name}.log").open("ab"))
-        program = [sys.executable, "-I", "-S", str(INSIDE / "serve.py")]
-        stack.enter_context(
-            capsule.spawn(
-                [*program, name, str(listening.fileno())],
-                host=host.host,
-                stdout=log,
-                stderr=log,
-                pass_fds=[listening.fileno()],
-            )
-        )
-        yield

@@ -199,7 +199,7 @@ def _taken(
 
 
 def _ingress(view: _View) -> Iterator[Problem]:
-    """A session's cookie is the domain's: login page and lab must share one."""
+    """Hold lab and login page to one domain: the session is a cookie of it."""
     name, portal = view.ingress.get("name"), view.ingress.get("portal")
     if not isinstance(name, str) or not isinstance(portal, str):
         return

@@ -69,7 +69,15 @@ def test_the_committed_schema_is_the_models() -> None:
 def test_every_setting_says_what_is_allowed() -> None:
     """A fault quotes the description, so each field needs one."""
     schema = spec.json_schema()
-    for model in ("Budgets", "Vm", "Network", "Lab", "Migration", "Ingress", "Throwaway"):
+    for model in (
+        "Budgets",
+        "Vm",
+        "Network",
+        "Lab",
+        "Migration",
+        "Ingress",
+        "Throwaway",
+    ):
         for name, field in schema["$defs"][model]["properties"].items():
             assert field.get("description"), f"{model}.{name}"
 

@@ -1,0 +1,53 @@
+"""Our own services in the capsule, each a small program of `inside/`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import IO, TYPE_CHECKING
+
+from harness.process import DEVNULL
+from harness.site.capsule import INSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.site.capsule import Capsule, Resident
+    from harness.site.lan import LanHost
+
+_BACKLOG = 16
+
+
+@contextmanager
+def serve(
+    capsule: Capsule,
+    host: LanHost,
+    port: int,
+    program: Sequence[str],
+    *,
+    log: str,
+    stdin: int | IO[bytes] = DEVNULL,
+) -> Iterator[Resident]:
+    """Run a program of `inside/` on a host's port for the length of the `with`.
+
+    Its last argument is the listening socket, which is there before the program is up:
+    nobody has to wait for it.
+    """
+    name, *arguments = program
+    with host.open_socket() as listening, ExitStack() as stack:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((str(host.ip), port))
+        listening.listen(_BACKLOG)
+        said = stack.enter_context((capsule.directory / log).open("ab"))
+        argv = [sys.executable, "-I", "-S", str(INSIDE / name), *arguments]
+        yield stack.enter_context(
+            capsule.spawn(
+                [*argv, str(listening.fileno())],
+                host=host.host,
+                stdin=stdin,
+                stdout=said,
+                stderr=said,
+                pass_fds=[listening.fileno()],
+            )
+        )

@@ -1,0 +1,140 @@
+"""The web VM: a login before lab, certificates that are checked, streams that stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import HostError, ProcessFailed
+from harness.host import nginx
+from harness.site import USER, Door, Setup, open_site
+from harness.spec import Endpoint, Ingress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.site import Site
+    from harness.spec import Network
+
+LAB = Endpoint(IPv4Address("10.42.97.15"), 8080)
+SPEC = Ingress(
+    name="lab.example.org",
+    ip=IPv4Address("10.42.97.6"),
+    portal="auth.example.org",
+    auth=Endpoint(IPv4Address("10.42.97.7"), 9091),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nginx_is_there() -> None:
+    """Skip where `.ci/packages` has not run yet."""
+    try:
+        nginx()
+    except HostError as missing:
+        pytest.skip(missing.summary)
+
+
+@pytest.fixture(scope="module")
+def door(site: Site) -> Iterator[Door]:
+    """Hold a small web server on lab's address, and the ingress in front of it."""
+    with (
+        site.lan_host("lab", LAB.ip) as host,
+        site.serve(host, LAB.port),
+        site.ingress(SPEC, LAB) as door,
+    ):
+        yield door
+
+
+def test_a_stranger_is_sent_to_the_portal(door: Door) -> None:
+    """With the page that was asked for, and without a word of lab's."""
+    page = door.visitor().visit(SPEC.name, "/page?x=1")
+    assert page.status == 302
+    rd = "https%3A%2F%2Flab.example.org%2Fpage%3Fx%3D1"
+    assert page.location == f"https://{SPEC.portal}/?rd={rd}"
+    assert "lab: reached" not in page.body
+
+
+def test_who_logged_in_reaches_lab_by_name(door: Door) -> None:
+    """The cookie of the domain opens the way; the upstream sees the web VM and who."""
+    visitor = door.visitor()
+    assert not door.sign_in(visitor, password="guessed")  # noqa: S106 - wrong
+    assert door.sign_in(visitor)
+    page = visitor.visit(SPEC.name, headers={"Remote-User": "root"})
+    assert page.status == 200
+    assert page.body == f"lab: reached from {SPEC.ip}\nas {USER}\n"
+
+
+def test_certificates_are_checked(door: Door) -> None:
+    """By name: the right address under another name is refused by the visitor."""
+    page = door.visitor().visit("www.example.org", at=SPEC.ip)
+    assert page.status == 0
+    assert "CertificateVerification" in page.body or "Hostname" in page.body
+
+
+def test_keys_are_closed_to_others(door: Door) -> None:
+    """And lie in a directory that is, too."""
+    directory = door.certificate.parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    keys = sorted(directory.glob("*.key"))
+    assert [key.name for key in keys] == ["authority.key", "web.key"]
+    assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
+
+
+def test_nobody_comes_in_while_the_auth_service_is_away(door: Door) -> None:
+    """Not even with a session; afterwards a new login works."""
+    visitor = door.visitor()
+    assert door.sign_in(visitor)
+    with door.without_auth():
+        assert visitor.visit(SPEC.name).status == 500
+    assert visitor.visit(SPEC.name).status == 302
+    assert door.sign_in(visitor)
+    assert visitor.visit(SPEC.name).status == 200
+
+
+def test_streams_outlive_reloads(door: Door) -> None:
+    """The worker that has them finishes; new requests are the new worker's."""
+    visitor = door.visitor()
+    assert door.sign_in(visitor)
+    with (
+        visitor.events(SPEC.name, "/events") as events,
+        visitor.websocket(SPEC.name, "/echo") as websocket,
+    ):
+        assert (events.status, websocket.status) == (200, 101)
+        assert events.read(2) == [1, 2]
+        first = door.workers()
+        door.reload()
+        assert first < door.workers()
+        assert events.read(2) == [3, 4]
+        assert websocket.echo("still here") == "still here"
+        assert visitor.visit(SPEC.name).status == 200
+
+
+def test_a_stranger_gets_no_stream(door: Door) -> None:
+    """A WebSocket is asked for its session as any request is."""
+    with door.visitor().websocket(SPEC.name, "/echo") as websocket:
+        assert websocket.status == 302
+        assert websocket.echo("hello") == ""
+
+
+def test_a_broken_configuration_says_so(
+    tmp_path: Path, network: Network, capable: None
+) -> None:
+    """With nginx's own words."""
+    _ = capable
+
+    def spoil(setup: Setup) -> Setup:
+        return replace(setup, text=f"{setup.text}nonsense;\n")
+
+    deadline = Deadline.after(20, "a site")
+    with open_site(network, tmp_path / "s", deadline=deadline) as site:
+        site.web_changes.append(spoil)
+        with (
+            pytest.raises(ProcessFailed, match=r'did not start[\s\S]*"nonsense"'),
+            site.ingress(SPEC, LAB),
+        ):
+            pass

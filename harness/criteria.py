@@ -159,7 +159,9 @@ REGISTER: tuple[Criterion, ...] = (
     Criterion(
         "ingress-auth",
         "the public path to lab still asks for authentication",
-        "ingress and LAN path reach lab on the final address",
+        "no session, no lab, before and after the swap; ingress and LAN path reach lab"
+        " on the final address; who came is what the portal says; streams outlive a"
+        " reload",
     ),
     Criterion(
         "swap-rollback",

@@ -1,0 +1,142 @@
+"""Ways in which the public path to lab stands open, leads astray, or breaks."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.errors import MachineError
+from harness.fault.base import must_fail
+from harness.fault.network import LanFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.site import Setup, Site
+
+CRITERION = "ingress-auth"
+_FILE = "suites/network/test_ingress.py"
+PORTAL = (f"{_FILE}::test_only_the_portal_says_who_comes",)
+STREAMS = (f"{_FILE}::test_streams_outlive_reloads",)
+SWAPPED = (f"{_FILE}::test_swapped_lab_is_behind_the_door",)
+
+
+class DoorFault(LanFault):
+    """Something about the web VM's setup."""
+
+    tests = PORTAL
+    expects = must_fail(CRITERION, "nobody gets in without a session")
+    line: ClassVar[str] = ""
+    """What stands in nginx's configuration."""
+    instead: ClassVar[str] = ""
+    """What stands there in this world."""
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Set the web VM up differently."""
+        site.web_changes.append(self.change)
+        yield
+
+    def change(self, setup: Setup) -> Setup:
+        """Put `instead` in the place of `line`, which must be there."""
+        return self.exchange(setup, self.line, self.instead)
+
+    def exchange(self, setup: Setup, line: str, instead: str) -> Setup:
+        """Exchange a part of nginx's configuration."""
+        if line not in setup.text:
+            raise MachineError(f"fault {self.name}: nginx has no {line!r}")
+        return replace(setup, text=setup.text.replace(line, instead))
+
+
+class NoAuthRequest(DoorFault):
+    """The vhost was written anew for the new VM, and one line was forgotten."""
+
+    name = "ingress-without-auth"
+    story = "the web VM's vhost asks for no login"
+    source = "coding-lab docs/reference/lab-v0, ops.md (proxy); failures N12"
+    line = "auth_request /internal/authz;"
+
+
+class FailsOpen(DoorFault):
+    """So that everybody could work while the portal was being upgraded."""
+
+    name = "ingress-fails-open"
+    story = "the web VM lets everybody in while the auth service does not answer"
+    source = "nginx ngx_http_auth_request_module (another status is an error, 500)"
+    expects = must_fail(CRITERION, "without the auth service nobody gets in")
+    line = "            auth_request /internal/authz;"
+    instead = "            error_page 500 502 504 = @lab;\n" + line
+
+    def change(self, setup: Setup) -> Setup:
+        """Add a location without a login, for errors to go to."""
+        upstream = setup.text.rpartition("proxy_pass ")[2].partition(";")[0]
+        here = "        location = /internal/authz {"
+        there = f"        location @lab {{ proxy_pass {upstream}; }}\n"
+        return super().change(self.exchange(setup, here, there + here))
+
+
+class RemoteUserPassed(DoorFault):
+    """Nginx passes on every header that it is not told about."""
+
+    name = "remote-user-passed-through"
+    story = "the web VM passes on the Remote-User that a visitor sent"
+    source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies); failures N12"
+    expects = must_fail(CRITERION, "a forged Remote-User does not get through")
+    line = "proxy_set_header Remote-User $user;"
+
+
+class OtherCertificate(DoorFault):
+    """A vhost of another name answers first."""
+
+    name = "certificate-of-another-name"
+    story = "the web VM shows a certificate of another name"
+    source = "nginx, Configuring HTTPS servers (name-based)"
+    expects = must_fail(CRITERION, "the certificate is the public name's")
+
+    def change(self, setup: Setup) -> Setup:
+        """Have it certified for another name."""
+        return replace(setup, certified=("www.cloonar.com",))
+
+
+class StillProxied(DoorFault):
+    """proxy_pass was changed for the validation, and never changed back."""
+
+    name = "ingress-to-temporary"
+    story = "the web VM still leads to the temporary address after the swap"
+    source = "coding-lab deployment-example-lab.nix (hard-coded); failures N12"
+    expects = must_fail(CRITERION, "who has a session reaches lab on the final address")
+    tests = SWAPPED
+
+    def change(self, setup: Setup) -> Setup:
+        """Lead there."""
+        final, temporary = (f"http://{ip}:" for ip in self.move_to_and_from)
+        return self.exchange(setup, final, temporary)
+
+    @property
+    def move_to_and_from(self) -> tuple[str, str]:
+        """The final and the temporary address."""
+        return str(self.move.final), str(self.move.temporary)
+
+
+class ImpatientReload(DoorFault):
+    """Old workers used to linger for days."""
+
+    name = "reload-cuts-streams"
+    story = "a reload of nginx cuts every open stream at once"
+    source = "nginx core module, worker_shutdown_timeout"
+    expects = must_fail(CRITERION, "a stream goes on over a reload")
+    tests = STREAMS
+    line = "worker_processes 1;"
+    instead = "worker_processes 1;\nworker_shutdown_timeout 1ms;"
+
+
+class NoUpgrade(DoorFault):
+    """Terminals stay black."""
+
+    name = "websockets-not-upgraded"
+    story = "the web VM does not pass a WebSocket's upgrade on"
+    source = "nginx, WebSocket proxying (hop-by-hop headers)"
+    expects = must_fail(CRITERION, "a WebSocket comes about through the web VM")
+    tests = STREAMS
+    line = "proxy_set_header Upgrade $http_upgrade;"

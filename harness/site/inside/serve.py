@@ -59,6 +59,9 @@ class Page(BaseHTTPRequestHandler):
     def echo(self) -> None:
         """Answer each short text frame with its own text."""
         self.close_connection = True
+        if self.headers.get("Upgrade", "").lower() != "websocket":
+            self.send_error(426)
+            return
         key = self.headers.get("Sec-WebSocket-Key", "") + WEBSOCKET_KEY
         digest = hashlib.sha1(key.encode(), usedforsecurity=False).digest()
         self.send_response(101)

@@ -154,7 +154,8 @@ REGISTER: tuple[Criterion, ...] = (
     Criterion(
         "swap-retires-old",
         "the old VM is gone after the swap",
-        "unit, image and persist directory gone, weight on the new unit",
+        "no process, image, state directory, tap or lease left, nobody holds a removed"
+        " file, nothing comes back, only dev answers",
     ),
     Criterion(
         "ingress-auth",

@@ -26,6 +26,7 @@ SUITES: dict[str, str] = {
     "gc-no-estale": "suites/store",
     "swap-keeps-address": "suites/network/test_swap.py",
     "swap-rollback": "suites/network/test_swap.py",
+    "swap-retires-old": "suites/network/test_retire.py",
     "ingress-auth": "suites/network/test_ingress.py",
     "inodes-within-budget": "suites/inodes",
     "shell-lifecycle": "suites/shell/test_lifecycle.py",

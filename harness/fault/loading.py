@@ -22,6 +22,7 @@ from harness.fault import (
     neighbours,
     network,
     oldworld,
+    retire,
     secrets,
     sessions,
     shell,
@@ -45,6 +46,7 @@ _FAMILIES = (
     infect,
     secrets,
     bento,
+    retire,
     oldworld,
     benign,
 )

@@ -333,6 +333,11 @@ class Machine(Views):
             log.warning("%s: %s; ending QEMU", self.name, error.summary)
         self.end()
 
+    def retire(self) -> None:
+        """Take it off its host for good: shutdown, then its state directory goes."""
+        self.shutdown()
+        shutil.rmtree(self.directory)
+
     def crash(self) -> None:
         """Cut the power: the guest's caches are lost, its disk stays as it is."""
         self.emulator.kill()

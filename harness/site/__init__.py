@@ -10,6 +10,7 @@ from harness.site.lan import HttpAnswer, LanHost, Neighbour
 from harness.site.layout import tap_name
 from harness.site.samples import DnsSample, Outage, Sample
 from harness.site.site import Site, open_site
+from harness.site.trace import Trace
 from harness.site.visitor import Page, Visitor
 from harness.site.watch import AddressWatch, DnsWatch
 
@@ -32,6 +33,7 @@ __all__ = [
     "Sample",
     "Setup",
     "Site",
+    "Trace",
     "Visitor",
     "open_site",
     "tap_name",

@@ -14,6 +14,7 @@ from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.site import layout as plans
 from harness.site import serving
+from harness.site import trace as tracing
 from harness.site import watch as watching
 from harness.site.capsule import Capsule, open_capsule
 from harness.site.dnsmasq import Dns, serve_names
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from harness.process import Completed
     from harness.site.ingress import Change, Door
+    from harness.site.trace import Trace
     from harness.site.watch import AddressWatch, DnsWatch
     from harness.spec import Endpoint, Ingress, Network
 
@@ -161,6 +163,10 @@ class Site:
         ).check()
         links = json.loads(listed.stdout or "[]")
         return sorted(link["ifname"] for link in links if link)
+
+    def trace(self, directory: Path, tap: str) -> AbstractContextManager[Trace]:
+        """Know the traces that a machine has on its host, for the `with`."""
+        return tracing.trace(directory, tap)
 
     def _path(self, stem: str) -> Path:
         return self.directory / f"{stem}-{next(self._numbers)}.jsonl"

@@ -1,0 +1,160 @@
+"""Ways in which a VM that was removed is still there."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from harness.fault.base import must_fail
+from harness.fault.means import follow
+from harness.fault.network import LanFault
+from harness.site import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.machine import Machine
+    from harness.site import Site
+
+CRITERION = "swap-retires-old"
+RETIRE = ("suites/network/test_retire.py::test_old_vm_leaves_nothing",)
+
+
+class RetireFault(LanFault):
+    """Something that the removal of the old VM forgets."""
+
+    tests = RETIRE
+    machines = frozenset({"old"})
+
+
+class StillRunning(RetireFault):
+    """The unit left the configuration, and so nobody stopped it."""
+
+    name = "removed-vm-keeps-running"
+    story = "the old VM's files are removed while it goes on running"
+    source = "microvm.nix#508"
+    expects = must_fail(CRITERION, "no process of the old VM is left")
+
+    def wake(self, machine: Machine) -> None:
+        """Remove its files and nothing else."""
+
+        def remove() -> None:
+            for path in machine.directory.iterdir():
+                path.unlink()
+
+        vars(machine)["retire"] = remove
+
+
+class ComesBack(RetireFault):
+    """Restart=always, again."""
+
+    name = "removed-vm-is-started-again"
+    story = "the old VM is created and started again after it was removed"
+    source = "microvm.nix#509 (an instance unit that is still wanted)"
+    expects = must_fail(CRITERION, "no process of the old VM is left")
+
+    def wake(self, machine: Machine) -> None:
+        """Start its unit once more, from the first step on."""
+
+        def start() -> None:
+            machine.recipe.cold = True
+            machine.unit.start(machine.deadline(15, "QEMU to come up"))
+
+        follow(machine, "retire", start)
+
+
+class ImageLeft(RetireFault):
+    """51 GiB, just in case."""
+
+    name = "image-left-behind"
+    story = "the old VM's image was moved aside and never removed"
+    source = "the plan's PR3 (rootfs.img, 51 G)"
+    expects = must_fail(CRITERION, "no image and no state of the old VM is left")
+
+    def wake(self, machine: Machine) -> None:
+        """Keep it under another name."""
+        aside = machine.site.directory / "rootfs.img.bak"
+        retire = machine.retire
+
+        def keep() -> None:
+            aside.hardlink_to(machine.recipe.disk)
+            retire()
+
+        vars(machine)["retire"] = keep
+
+
+class DirectoryLeft(RetireFault):
+    """Someone else's tmpfiles rule."""
+
+    name = "state-directory-left"
+    story = "the old VM's state directory is made again, with its lock"
+    source = "microvm.nix nixos-modules/host (tmpfiles, /var/lib/microvms)"
+    expects = must_fail(CRITERION, "no image and no state of the old VM is left")
+
+    def wake(self, machine: Machine) -> None:
+        """Make it again."""
+
+        def make() -> None:
+            machine.directory.mkdir(mode=0o700)
+            (machine.directory / "lock").touch()
+
+        follow(machine, "retire", make)
+
+
+class ImageHeld(RetireFault):
+    """df says that nothing was won."""
+
+    name = "deleted-image-held-open"
+    story = "a backup still reads the removed image, so its blocks are not given back"
+    source = "unlink(2) (the file remains until the last descriptor is closed)"
+    expects = must_fail(CRITERION, "nobody holds the old VM's files")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """End the reader when the LAN goes."""
+        _ = site
+        with self._stack:
+            yield
+
+    def wake(self, machine: Machine) -> None:
+        """Have a reader that does not name what it reads."""
+        with machine.recipe.disk.open("rb") as image:
+            capsule = machine.site.capsule
+            self._stack.enter_context(capsule.spawn(["sleep", "3600"], stdin=image))
+
+
+class RetiredTapLeft(RetireFault):
+    """The bridge has a port to nowhere."""
+
+    name = "removed-vm-leaves-its-tap"
+    story = "the old VM's tap stays on the bridge"
+    source = "aleph-vm#596; nixpkgs#27070"
+    expects = must_fail(CRITERION, "no tap of the old VM is left")
+
+    def wake(self, machine: Machine) -> None:
+        """Put the tap back."""
+        script = layout.tap_up_script(layout.tap_name(machine.name))
+
+        def leave() -> None:
+            machine.site.capsule.script(script, "a tap to be left behind")
+
+        follow(machine, "retire", leave)
+
+
+class LeaseLeft(RetireFault):
+    """Whoever takes the MAC next gets dev's address."""
+
+    name = "lease-left-behind"
+    story = "dnsmasq still reserves the final address for the old VM's MAC"
+    source = "dnsmasq(8), --dhcp-host"
+    expects = must_fail(CRITERION, "dnsmasq knows nothing of the old VM")
+
+    def wake(self, machine: Machine) -> None:
+        """Reserve it."""
+        reservation = f"dhcp-host={machine.vm.mac},{machine.vm.ip}"
+        machine.site.dns.options.append(reservation)
+        machine.site.dns.restart()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from harness.machine import Machine
     from harness.site import AddressWatch, DnsWatch, Site
     from harness.spec import Fleet, Migration
+
+
+# The site's links are Ethernet's; before a ping's payload come IP and ICMP headers.
+_MTU = 1500
+_IP_AND_ICMP = 28
+# A session that starts so many others that the page that names them is a long one.
+_MANY = """
+for i in $(seq 20); do
+    tmux new-session -d -s "one-of-many-whose-names-make-a-long-page-of-lab-$i" cat
+done
+exec cat
+"""
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,45 @@ class Swap:
                 f"{event}: {host.name} got HTTP {answer.status} from "
                 f"{self.move.final}, page lacks {missing}: {answer.body[:200]!r}",
             )
+
+    def judge_large(self, event: str, machine: Machine) -> None:
+        """Hold the LAN to carrying packets of its full size, there and back.
+
+        Where something on the way drops them silently, every connection comes about
+        and every long answer hangs.
+        """
+        payload = str(_MTU - _IP_AND_ICMP)
+        ping = ("ping", "-M", "do", "-s", payload, "-c", "3", "-i", "0.2", "-W", "2")
+        asked = Deadline.after(20, f"three large pings to {self.move.final}")
+        said = self.site.client.execute([*ping, str(self.move.final)], deadline=asked)
+        self.check.check(
+            "packets of full size are answered whole",
+            said.rc == 0,
+            f"{event}: {said.stdout.splitlines()[-3:]}",
+        )
+        machine.lab.start_session("many", _MANY)
+        sizes: list[int] = []
+
+        def look() -> bool | None:
+            page = self.site.client.http(self.move.final, self.fleet.lab.port)
+            sizes.append(len(page.body) if page.status == HTTPStatus.OK else 0)
+            return True if sizes[-1] > _MTU else None
+
+        try:
+            arrived = poll(look, machine.deadline(10, "a long page"), interval=0.5)
+        except DeadlineExpired:
+            arrived = False
+        self.check.check(
+            "an answer larger than a packet arrives",
+            arrived,
+            f"{event}: bytes of lab's page that came, try after try: {sizes}",
+        )
+
+    def host_key(self) -> str:
+        """Ask for the ssh host key behind the final address, as a client sees it."""
+        argv = ["ssh-keyscan", "-T", "20", "-t", "ed25519", str(self.move.final)]
+        asked = Deadline.after(60, f"the host key of {self.move.final}")
+        return self.site.client.execute(argv, deadline=asked).stdout.strip()
 
     def draw(self, event: str, moments: dict[str, float]) -> None:
         """Keep the timelines of address and name for the report."""

@@ -70,13 +70,21 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
     move = migration_of(fleet)
     with watch_swap(site, check, fleet) as swap:
         swap.await_service(dev, "before the reboot")
+        key = swap.host_key()
         dev.reboot()
         swap.await_service(dev, "after the reboot")
         swap.judge_owner("reboot", dev.vm.mac, budgets.neighbour_convergence_s)
         swap.judge_names("reboot")
         # A reboot ends every session; lab has to show the first new one.
         dev.lab.start_session(TALKER)
+        swap.judge_large("reboot", dev)
         swap.judge_ingress("reboot", dev)
+        again = swap.host_key()
+    check.check(
+        "the ssh host key stays",
+        key and again == key,
+        f"{key!r} became {again!r}",
+    )
     _judge_interface(check, dev, fleet)
 
     pid = site.dns.pid

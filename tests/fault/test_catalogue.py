@@ -15,7 +15,7 @@ from harness.fault import Fault, built_in, load
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(built_in())
 # Checks whose names a suite puts together while it runs.
-COMPOSED = ("tcp:22 answers ", "the neighbour cache of ")
+COMPOSED = ("tcp:22 answers ", "the neighbour cache of ", "outage of ")
 
 THIRD_PARTY = """
 from harness.fault import Fault, must_fail

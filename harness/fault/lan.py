@@ -1,0 +1,191 @@
+"""More ways in which the LAN misleads: caches, sizes, keys, and the way back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from harness.deadline import Deadline, poll
+from harness.errors import DeadlineExpired
+from harness.fault.base import must_fail
+from harness.fault.means import run
+from harness.fault.network import SWAP, LanFault, network_file
+from harness.site.dnsmasq import PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.machine import Machine
+    from harness.site import LanHost, Site
+
+CRITERION = "swap-keeps-address"
+ROLLBACK = "swap-rollback"
+REVERSE = ("suites/network/test_swap.py::test_reverse_swap_gives_the_address_back",)
+# What the large ping and lab's long page both exceed, and nothing else does.
+_HOLE = 1400
+
+
+class NegativeCache(LanFault):
+    """Somebody asked during the minute without a record."""
+
+    name = "dnsmasq-negative-cache"
+    story = "dnsmasq forwards the name, and still remembers that there was none"
+    source = "dnsmasq(8), --neg-ttl; failures N6"
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Move the record to a server behind dnsmasq, and ask before it is there."""
+        name = self.name_of(self.move.final, site)
+        with site.lan_host("resolver", site.network.gateway + 201) as resolver:
+            with _dnsmasq(site, resolver):
+                site.dns.options += [f"server=/{name}/{resolver.ip}", "neg-ttl=3600"]
+                site.dns.remove(name)
+                site.dns.query(name)
+            with _dnsmasq(site, resolver, f"host-record={name},{self.move.final}"):
+                yield
+
+
+class BlackHole(LanFault):
+    """It works, but for long answers."""
+
+    name = "mtu-black-hole"
+    story = "packets of full size from dev vanish on the way, and nobody says so"
+    source = "RFC 2923, 2.1 (path MTU black holes)"
+    expects = must_fail(
+        CRITERION,
+        "packets of full size are answered whole",
+        "an answer larger than a packet arrives",
+    )
+
+    def wake(self, machine: Machine) -> None:
+        """Drop them as they leave, from the next boot on too."""
+        rules = (
+            "table inet hole {\n  chain out {\n"
+            "    type filter hook output priority 0;\n"
+            f"    oifname != lo meta length > {_HOLE} drop\n  }}\n}}\n"
+        )
+        machine.write_file("/etc/hole.nft", rules)
+        directory = "/etc/systemd/system.control/nftables.service.d"
+        run(machine, f"mkdir -p {directory}")
+        load = "/usr/sbin/nft -f /etc/hole.nft"
+        text = f"[Service]\nExecStartPost={load}\n"
+        machine.write_file(f"{directory}/fault.conf", text)
+        run(machine, f"systemctl daemon-reload\n{load}\nsync")
+
+
+class NewHostKey(LanFault):
+    """Every bento pull stops, and every person is warned of an attack."""
+
+    name = "ssh-host-key-changes"
+    story = "dev's ssh host key is made anew at the next boot"
+    source = "nixos-infect#50, #107; failures N11"
+    expects = must_fail(CRITERION, "the ssh host key stays")
+
+    def wake(self, machine: Machine) -> None:
+        """Remove it: sshd makes another before it starts."""
+        run(machine, "rm /etc/ssh/ssh_host_*\nsync")
+
+
+class Unannounced(LanFault):
+    """A client that was told once, by hand."""
+
+    name = "unannounced-to-a-static-neighbour"
+    story = "dev announces itself to nobody, and the client has a static entry"
+    source = "vmware/vic#2932, #3437; resource-agents#124"
+    tests = SWAP
+    expects = must_fail(CRITERION, "tcp:22 answers after the swap")
+    machines = frozenset({"old", "dev"})
+
+    def wake(self, machine: Machine) -> None:
+        """Pin the old VM's MAC, and silence dev's announcements."""
+        if machine.vm.ip == self.move.final:
+            machine.site.client.pin_neighbour(self.move.final, machine.vm.mac)
+            return
+        silence = (
+            "/usr/sbin/nft 'add table arp silence;"
+            " add chain arp silence out { type filter hook output priority 0; };"
+            f" add rule arp silence out arp saddr ip {self.move.final}"
+            f" arp daddr ip {self.move.final} drop'"
+        )
+        run(machine, silence)
+
+
+class Rollback(LanFault):
+    """Something that makes the way back slow, or half."""
+
+    tests = REVERSE
+    expects = must_fail(ROLLBACK, "outage of tcp:22 is within budget")
+    # One test judges both: a way back that fails is a swap that fails.
+    explained = MappingProxyType({CRITERION: "the reverse swap is a swap, too"})
+
+
+class ColdRollback(Rollback):
+    """The old VM was shut down to save memory."""
+
+    name = "rollback-boots-the-old-vm"
+    story = "the old VM has to boot before it takes its address back"
+    source = "the plan's PR3 (the old VM is stopped, its unit removed)"
+    machines = frozenset({"old"})
+
+    def wake(self, machine: Machine) -> None:
+        """Have it boot in the place of plugging its cable in, and not fast."""
+
+        def boot() -> None:
+            slow = Deadline.after(self.budget_s + 5, "a boot that takes too long")
+            machine.crash()
+            try:
+                poll(lambda: None, slow, interval=1)
+            except DeadlineExpired:
+                machine.start()
+            lab = f"python3 -m http.server {machine.recipe.lab.port} -d /srv"
+            run(machine, f"systemd-run --quiet --unit=old-lab {lab}")
+
+        vars(machine)["unblock_network"] = boot
+
+    @property
+    def budget_s(self) -> float:
+        """How long going back may take."""
+        return self._fleet.budgets.swap_rollback_s if self._fleet else 0.0
+
+
+class RollbackUnseen(Rollback):
+    """The client never hears of it."""
+
+    name = "rollback-to-a-static-neighbour"
+    story = "the client believes for good that dev has the final address"
+    source = "vmware/vic#2932, #3437; resource-agents#124"
+    expects = must_fail(ROLLBACK, "tcp:22 answers after going back")
+
+    def wake(self, machine: Machine) -> None:
+        """Pin dev's MAC."""
+        machine.site.client.pin_neighbour(self.move.final, machine.vm.mac)
+
+
+class RollbackHalf(Rollback):
+    """Both have it now."""
+
+    name = "rollback-leaves-dev-its-address"
+    story = "dev keeps the final address when the old VM takes it back"
+    source = "nixpkgs#25455, #315152 (addresses left after a live change)"
+    expects = must_fail(ROLLBACK, "exactly one MAC answers for the final address")
+
+    def wake(self, machine: Machine) -> None:
+        """Give it a network file that has both addresses."""
+        both = (self.move.temporary, self.move.final)
+        network_file(machine, *both, gateway=machine.site.network.gateway)
+
+
+@contextmanager
+def _dnsmasq(site: Site, host: LanHost, *lines: str) -> Iterator[None]:
+    """Run another dnsmasq on a host of the LAN, that knows these records alone."""
+    options = ["no-resolv", "no-hosts", "local=/#/", "bind-interfaces", "pid-file="]
+    config = site.directory / f"{host.name}.conf"
+    text = "\n".join([*options, f"listen-address={host.ip}", *lines])
+    config.write_text(f"{text}\n", encoding="utf-8")
+    binary = ["dnsmasq", "--no-daemon", f"--conf-file={config}"]
+    with ExitStack() as stack:
+        stack.enter_context(site.capsule.spawn(binary, host=host.host))
+        awaited = Deadline.after(10, "the server behind dnsmasq to listen")
+        poll(lambda: site.client.tcp(host.ip, PORT, awaited) or None, awaited)
+        yield

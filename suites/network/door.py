@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from harness.spec import Endpoint
 from suites.network.observe import migration_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from harness.evidence import Recorder
     from harness.site import Door, Page, Site, Visitor
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Answers that keep somebody out; anything else let a request through to somewhere.
 _REFUSED = (HTTPStatus.FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _OUT_OF_ORDER = range(500, 600)
+_TRY_S = 2.0
 _FORGED = {"Remote-User": "root", "Remote-Groups": "admins"}
 
 
@@ -133,38 +134,45 @@ class PublicPath:
         if other.status != 0:
             raise NotExercised("certificates are checked", seen=_seen(other))
 
-    def judge_lan(self, event: str, words: Collection[str]) -> None:
-        """Hold the LAN's own path, by name and without a login, to leading to lab."""
+    def judge_lan(
+        self, event: str, words: Collection[str], seconds: float = 0.0
+    ) -> None:
+        """Hold the LAN's own path, by name and without a login, to leading to lab.
+
+        `seconds` is how long it may take until it does, after a change.
+        """
         name = name_of(self.fleet, migration_of(self.fleet))
         answer = self.site.dns.query(name)
-        for address in answer.addresses or ():
-            page = self.site.client.http(address, self.fleet.lab.port)
+        self.check.require("the LAN path has a name", answer.addresses, f"{answer}")
+        address, port = answer.addresses[0], self.fleet.lab.port
+
+        def look() -> tuple[bool, str]:
+            # A try is short: a connection to a MAC that has gone would sit it out.
+            brief = Deadline.after(_TRY_S, f"http://{name}:{port}")
+            page = self.site.client.http(address, port, deadline=brief)
             missing = [word for word in words if word not in page.body]
-            self.check.check(
-                "the LAN path reaches lab by name",
-                page.status == HTTPStatus.OK and not missing,
-                f"{event}: http://{name}:{self.fleet.lab.port} ({address}) gave "
-                f"{page.status}, lacks {missing}: {page.body[:200]!r}",
-            )
-        self.check.check("the LAN path has a name", answer.addresses, f"{answer}")
+            served = page.status == HTTPStatus.OK and not missing
+            return served, f"HTTP {page.status} {page.body[:200]!r}, lacks {missing}"
+
+        served, seen = _within(seconds, look)
+        self.check.check(
+            "the LAN path reaches lab by name",
+            served,
+            f"{event}: http://{name}:{port} ({address}) gave {seen}",
+        )
 
     def judge_return(self, event: str, visitor: Visitor, seconds: float) -> None:
         """Hold lab to being back behind the door within its budget."""
-        seen: list[Page] = []
 
-        def look() -> bool | None:
-            seen[:] = [visitor.visit(self.name)]
-            return True if seen[0].status == HTTPStatus.OK else None
+        def look() -> tuple[bool, str]:
+            page = visitor.visit(self.name)
+            return page.status == HTTPStatus.OK, _seen(page)
 
-        deadline = Deadline.after(seconds, f"{self.name} to answer again")
-        try:
-            back = poll(look, deadline)
-        except DeadlineExpired:
-            back = False
+        back, seen = _within(seconds, look)
         self.check.check(
             "lab is back behind the door within its budget",
             back,
-            f"{event}: after {seconds} s {self.name} still gave {_seen(seen[0])}",
+            f"{event}: after {seconds} s {self.name} still gave {seen}",
         )
 
 
@@ -192,3 +200,17 @@ def stand_in(site: Site, fleet: Fleet, name: str) -> Iterator[str]:
 
 def _seen(page: Page) -> str:
     return f"HTTP {page.status} {page.body[:200]!r}"
+
+
+def _within(seconds: float, look: Callable[[], tuple[bool, str]]) -> tuple[bool, str]:
+    """Look until it is right, or the time is up; return the last look."""
+    seen = [look()]
+
+    def again() -> bool | None:
+        if not seen[-1][0]:
+            seen.append(look())
+        return seen[-1][0] or None
+
+    with suppress(DeadlineExpired):
+        poll(again, Deadline.after(seconds, "what is looked for"))
+    return seen[-1]

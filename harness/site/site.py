@@ -164,9 +164,9 @@ class Site:
         links = json.loads(listed.stdout or "[]")
         return sorted(link["ifname"] for link in links if link)
 
-    def trace(self, directory: Path, tap: str) -> AbstractContextManager[Trace]:
+    def trace(self, directory: Path) -> AbstractContextManager[Trace]:
         """Know the traces that a machine has on its host, for the `with`."""
-        return tracing.trace(directory, tap)
+        return tracing.trace(directory)
 
     def _path(self, stem: str) -> Path:
         return self.directory / f"{stem}-{next(self._numbers)}.jsonl"

@@ -24,14 +24,13 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Trace:
-    """One machine's traces: its directory with all files in it, and its tap.
+    """One machine's traces: its directory, and all files in it.
 
     `files` are descriptors that only name a file (O_PATH), by what it was called: so a
     file is known again wherever it is moved or linked to.
     """
 
     directory: Path
-    tap: str
     files: dict[Path, int]
 
     def names_left(self) -> list[str]:
@@ -41,12 +40,14 @@ class Trace:
         return sorted({*moved, *(str(path) for path in here if path.exists())})
 
     def processes(self) -> list[str]:
-        """List who runs with the machine's directory or tap on the command line."""
+        """List who runs with the machine's directory, or what is in it, in its command.
+
+        Of no other name a run can be sure: the machine next door may have the same.
+        """
         found = []
         for pid in _pids():
             words = _command(pid)
-            named = any(_names(word, str(self.directory), self.tap) for word in words)
-            if named and alive(pid):
+            if any(_names(word, str(self.directory)) for word in words) and alive(pid):
                 found.append(f"{pid}: {' '.join(words)[:120]}")
         return found
 
@@ -65,29 +66,24 @@ class Trace:
 
 
 @contextmanager
-def trace(directory: Path, tap: str) -> Iterator[Trace]:
+def trace(directory: Path) -> Iterator[Trace]:
     """Know a machine's files for the length of the `with`, without holding any open."""
     with ExitStack() as stack:
         files = {}
         for path in sorted(directory.rglob("*")):
             files[path] = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             stack.callback(os.close, files[path])
-        yield Trace(directory, tap, files)
+        yield Trace(directory, files)
 
 
 def _linked(fd: int) -> bool:
     return os.fstat(fd).st_nlink > 0
 
 
-def _names(word: str, directory: str, tap: str) -> bool:
-    """Whether a word of a command line means the directory, what is in it, or the tap.
-
-    The words of QEMU's options are joined by commas.
-    """
+def _names(word: str, directory: str) -> bool:
+    """Whether a word of a command line, such as QEMU's with its commas, means it."""
     parts = word.replace("=", ",").split(",")
-    return any(
-        part in {directory, tap} or part.startswith(f"{directory}/") for part in parts
-    )
+    return any(part == directory or part.startswith(f"{directory}/") for part in parts)
 
 
 def _held(pid: int, but: set[int]) -> set[Inode]:

@@ -39,7 +39,7 @@ def test_old_vm_leaves_nothing(
     old = machine_factory(stage="cloud", vm=OLD)
     old.block_network()
     dev = machine_factory(stage="swapped", vm=move.vm)
-    with site.trace(old.directory, old.vm.tap) as trace:
+    with site.trace(old.directory) as trace:
         _must_be_there(trace, site, old)
         old.retire()
         with site.watch_address(move.final) as address:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from harness import spec
 from harness.criteria import DECIDING
 from harness.errors import InputError
 from harness.fault import Fault, built_in, load
+from harness.fault.ingress import DoorFault
+from harness.site import Setup
+from harness.site.ingress import render
 
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(built_in())
@@ -71,6 +75,22 @@ def test_every_expected_check_is_one_of_the_suites() -> None:
         if not check.startswith(COMPOSED)
     }
     assert expected - known == set()
+
+
+def test_faults_of_the_web_vm_change_its_setup() -> None:
+    """Each finds its line in nginx's configuration, or another certificate."""
+    fleet = spec.load(ROOT / "fleet.toml")
+    assert fleet.ingress is not None
+    assert fleet.migration is not None
+    upstream = spec.Endpoint(fleet.migration.final, fleet.lab.port)
+    text = render(fleet.ingress, upstream, Path("/web.d"))
+    healthy = Setup(text, (fleet.ingress.name, fleet.ingress.portal))
+    kinds = [kind for kind in built_in().values() if issubclass(kind, DoorFault)]
+    for kind in kinds:
+        fault = kind()
+        fault.spec(fleet)
+        assert fault.change(healthy) != healthy, kind.name
+    assert len(kinds) >= 5
 
 
 def test_third_party_faults(tmp_path: Path) -> None:

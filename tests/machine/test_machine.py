@@ -179,6 +179,16 @@ def test_a_shutdown_is_the_guests_own(bench: Bench, site: Site) -> None:
         assert machine.running
 
 
+def test_a_retired_machine_leaves_nothing(bench: Bench, site: Site) -> None:
+    """Neither process nor file nor tap, and nobody who holds a removed file."""
+    with bench.launched() as (machine, _), site.trace(machine.directory) as left:
+        assert left.processes()
+        assert machine.recipe.disk in left.files
+        machine.retire()
+        assert (left.processes(), left.names_left()) == ([], [])
+        assert site.taps() == []
+
+
 def test_a_guest_deaf_to_the_power_button_is_told(bench: Bench) -> None:
     """`shutdown` judges it; `stop` goes down the ladder instead."""
     with bench.launched() as (machine, _):

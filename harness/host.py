@@ -310,7 +310,7 @@ def _which(name: str) -> Iterator[Path]:
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin"]
     for folder in folders:
         path = Path(folder) / name
-        if path.is_file() and os.access(path, os.X_OK):
+        if os.access(path, os.X_OK) and path.is_file():
             yield path
 
 

@@ -131,6 +131,17 @@ class ImpatientReload(DoorFault):
     instead = "worker_processes 1;\nworker_shutdown_timeout 1ms;"
 
 
+class ImpatientProxy(DoorFault):
+    """Whoever thinks for a minute has to log in to his terminal again."""
+
+    name = "idle-streams-cut"
+    story = "the web VM closes a stream in which nothing happens for a minute"
+    source = "nginx ngx_http_proxy_module, proxy_read_timeout (60 s)"
+    expects = must_fail(CRITERION, "an idle WebSocket stays open")
+    tests = (f"{_FILE}::test_an_idle_stream_stays_open",)
+    line = "proxy_read_timeout 1h;"
+
+
 class NoUpgrade(DoorFault):
     """Terminals stay black."""
 

@@ -6,13 +6,15 @@ streams count, a service of the site is, which shows them: lab need not.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
+from harness.deadline import Deadline, poll
+from harness.errors import DeadlineExpired, NotExercised
 from harness.stage import TALKER, address_changed
 from suites.network.door import public_path, stand_in
 from suites.network.observe import migration_of
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.criterion("ingress-auth"), pytest.mark.disruptive]
 
+# Longer than nginx waits for an upstream's next word when it is not told otherwise.
+_IDLE_S = 65
 _READ = 3  # events, a tenth of a second apart
 
 
@@ -77,6 +81,28 @@ def test_streams_outlive_reloads(site: Site, check: Recorder, fleet: Fleet) -> N
                 again.read(_READ) == list(range(1, _READ + 1)),
                 f"HTTP {again.status}",
             )
+
+
+@pytest.mark.thorough
+def test_an_idle_stream_stays_open(site: Site, check: Recorder, fleet: Fleet) -> None:
+    """A terminal in which nothing happens is not closed by nginx's own patience."""
+    with (
+        stand_in(site, fleet, "lab"),
+        public_path(site, check, fleet) as way,
+        way.signed_in("before").websocket(way.name, "/echo") as websocket,
+    ):
+        check.require(
+            "a WebSocket comes about through the web VM",
+            websocket.echo("before") == "before",
+            f"HTTP {websocket.status}",
+        )
+        with suppress(DeadlineExpired):
+            poll(lambda: None, Deadline.after(_IDLE_S, "nothing at all"), interval=5)
+        check.check(
+            "an idle WebSocket stays open",
+            websocket.echo("after") == "after",
+            f"no echo after {_IDLE_S} s without a word",
+        )
 
 
 @pytest.mark.stage("swapped")

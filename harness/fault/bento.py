@@ -111,7 +111,7 @@ class ServerKeyChanged(Fault):
     name = "fleet-host-key-changed"
     story = "the fleet server has another host key than is known, so pulls stop"
     source = "rapenne-s/bento update.sh (scans keys of new addresses alone)"
-    expects = must_fail(CRITERION, "a pull outlives its own switch")
+    expects = must_fail(CRITERION, "a pull fetches what the server has")
     tests = DEPLOYS
     machines = frozenset({"old"})
 

@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.deadline import poll
 from harness.errors import DeadlineExpired, NotExercised
 from harness.machine import log_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.evidence import Recorder
     from harness.guest.transport import CommandResult
     from harness.machine import Machine
@@ -22,6 +25,7 @@ _PROMPT = r"# *$"
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INFECT_S = 600.0
 _CONSOLE_S = 30.0
+_PRESS_S = 3.0
 # nixos-infect writes this on a net without IPv6, and NixOS does not boot with it.
 _EMPTY_GATEWAY = re.compile(r'defaultGateway6\s*=\s*(?:""|\{[^}]*address\s*=\s*"")')
 
@@ -40,20 +44,29 @@ class Terminal:
         dev.succeed("chpasswd", stdin=f"root:{password}\n".encode())
         return cls(dev, check, password)
 
-    def judge_prompt(self, when: str) -> bool:
-        """Press Enter and wait for a prompt to log in at."""
+    def silence(self) -> str:
+        """Press Enter, and return what was missed if no prompt to log in came."""
         mark = self.dev.console.size
         try:
             self.dev.console.send("\n")
             self._await(_LOGIN, mark)
         except DeadlineExpired as error:
-            return self._judge("the console answers", when, seen=str(error))
-        return self._judge("the console answers", when, ok=True)
+            return str(error)
+        return ""
+
+    def judge_prompt(self, when: str, silences: Sequence[str]) -> bool:
+        """Hold the console to having answered each time."""
+        missed = [silence for silence in silences if silence]
+        return self.check.check(
+            "the console answers",
+            not missed,
+            f"{when}: {len(missed)} of {len(silences)} times it did not: {missed[:1]}",
+        )
 
     def judge_login(self, when: str) -> None:
         """Log in and out again, and see that the shell is this boot's."""
         console = self.dev.console
-        if not self.judge_prompt(when):
+        if not self.judge_prompt(when, [self.silence()]):
             return
         mark = console.size
         try:
@@ -88,16 +101,23 @@ class Terminal:
 
 def convert(dev: Machine, terminal: Terminal) -> CommandResult:
     """Run the conversion over ssh, and press Enter on the console meanwhile."""
-    pressed = 0
+    silences: list[str] = []
     with log_in(dev) as ssh, ThreadPoolExecutor(1) as pool:
         deadline = dev.deadline(_INFECT_S, "the conversion")
         running = pool.submit(ssh.execute, [INFECT], deadline=deadline)
-        while not running.done():
-            terminal.judge_prompt("during the conversion")
-            pressed += not running.done()
+
+        def press() -> bool | None:
+            if running.done():
+                return True
+            silences.append(terminal.silence())
+            return None
+
+        poll(press, deadline, interval=_PRESS_S)
         done = running.result()
-    if not pressed:
+    # The last answer may have come after the end.
+    if not silences[:-1]:
         raise NotExercised("somebody pressed Enter during the conversion")
+    terminal.judge_prompt("during the conversion", silences)
     return done
 
 

@@ -64,6 +64,26 @@ def test_secrets_are_for_their_owners_alone(
     _judge_lab_without_key(dev, check, fleet)
 
 
+@pytest.mark.thorough
+def test_secrets_survive_a_reboot(dev: Machine, check: Recorder, fleet: Fleet) -> None:
+    """Stage 2 decrypts them before anything starts that needs them."""
+    master = _master_key(dev, check, fleet)
+    dev.reboot()
+    state = dev.secrets.state()
+    check.require(
+        "secrets are there after a reboot",
+        state.files.get(MASTER_KEY) == master,
+        f"{MASTER_KEY} was {master}, is {state.files.get(MASTER_KEY)}",
+    )
+    check.check(
+        "secrets lie in memory",
+        state.fstype in {"ramfs", "tmpfs"},
+        f"{state.link} is on {state.fstype!r}",
+    )
+    dev.wait_for_unit(fleet.lab.unit)
+    dev.wait_for_open_port(fleet.lab.port)
+
+
 @dataclass(frozen=True)
 class Deployed:
     """A secret that was deployed, and the reader's start that came with it."""

@@ -50,7 +50,11 @@ class NetworkLost(EditedInfect):
     name = "no-static-network"
     story = "the configuration that the conversion writes has no address"
     source = "nixos-infect#164, #209 (makeNetworkingConf)"
-    expects = must_fail(CRITERION, "the network comes back by itself")
+    expects = must_fail(
+        CRITERION,
+        "the network comes back by itself",
+        "networking.nix has the machine's static address",
+    )
     edit = "s,interfaces.eth0.ipv4.addresses = .*,interfaces.eth0.useDHCP = true;,"
 
 

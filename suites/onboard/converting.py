@@ -154,7 +154,8 @@ def judge_files(dev: Machine, check: Recorder, network: Network) -> None:
         found = re.search(
             rf'fileSystems\."{mount}" = {{[^}}]*device = "([^"]+)"', hardware
         )
-        check.check(
+        # Nobody would reboot into a system that cannot find its disk.
+        check.require(
             "hardware-configuration.nix names the disk's file systems",
             found is not None
             and found[1].rpartition("/")[2] in {*names, names[-1][5:]},

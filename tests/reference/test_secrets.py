@@ -69,8 +69,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Return a host whose key is "ours" and that mounts nothing."""
-    monkeypatch.setattr(secrets, "run", lambda _: 0)
+    """Return a host whose key is "ours"."""
     monkeypatch.delenv("NIXOS_ACTION", raising=False)
     (tmp_path / "age").write_text(AGE)
     (tmp_path / "age").chmod(0o755)

@@ -32,7 +32,9 @@ def install(spec: dict[str, Any] | None, run_directory: str = RUN) -> bool:
     if not spec:
         return True
     mount, link = f"{run_directory}/secrets.d", f"{run_directory}/secrets"
-    _mount(mount)
+    files.ensure_directory(mount, 0o751)
+    if run_directory == RUN and not os.path.ismount(mount):
+        _mount(mount)
     old = os.path.realpath(link) if os.path.islink(link) else None
     number = int(os.path.basename(old)) + 1 if old else 1
     new = f"{mount}/{number}"
@@ -89,10 +91,8 @@ def decrypt(spec: dict[str, Any], secret: dict[str, Any]) -> bytes:
 
 def _mount(directory: str) -> None:
     """Give secrets a file system that is never written to a disk, swap included."""
-    files.ensure_directory(directory, 0o751)
-    if os.geteuid() == 0 and not os.path.ismount(directory):
-        options = "nodev,nosuid,mode=0751"
-        run(["mount", "-t", "ramfs", "-o", options, "ramfs", directory])
+    options = "nodev,nosuid,mode=0751"
+    run(["mount", "-t", "ramfs", "-o", options, "ramfs", directory])
 
 
 def _write(directory: str, secret: dict[str, Any], value: bytes) -> None:

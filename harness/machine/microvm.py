@@ -100,9 +100,9 @@ class HostStore:
     host: HostSystem
 
     def names(self) -> tuple[str, ...]:
-        """List what is in it."""
+        """List the paths in it; what begins with a dot is Nix's own."""
         deadline = Deadline.after(_COLLECT_S, "a listing of the host's store")
-        listed = self.capsule.run(["ls", "-A", str(self.directory)], deadline=deadline)
+        listed = self.capsule.run(["ls", str(self.directory)], deadline=deadline)
         return tuple(listed.check().stdout.split())
 
     def collect_garbage(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def host(capable: None, tmp_path: Path) -> HostSystem:
         virtiofsd()
     except HostError as error:
         pytest.skip(error.summary)
-    for name in ("aaa-system", "bbb-tool", "ccc-old"):
+    for name in ("aaa-system", "bbb-tool", "ccc-old", ".links"):
         (tmp_path / "store" / name).mkdir(parents=True)
         (tmp_path / "store" / name / "file").write_text(name)
     (tmp_path / "usr").mkdir()
@@ -68,7 +68,10 @@ def test_a_host_collects_under_one_guest_alone(bench: Bench, host: HostSystem) -
         assert one.store.names() == ("aaa-system",)
         assert one.store.collect_garbage() == ()
         assert len(two.store.names()) == 3
-    assert len(list(host.store.iterdir())) == 3
+        kept = ["ls", "-A", _view(one)]
+        said = bench.site.capsule.run(kept, deadline=soon()).stdout.split()
+        assert said == [".links", "aaa-system"]
+    assert len(list(host.store.iterdir())) == 4
 
 
 def test_sidecars_live_as_long_as_their_start(bench: Bench, host: HostSystem) -> None:

@@ -277,7 +277,8 @@ _GIB = 1 << 30
 
 def examine() -> list[Finding]:
     """Look at everything a run needs; never raises for what is missing."""
-    return [*_necessities(), _nginx(), _kvm(), _disk(), _memory(), _python()]
+    able = [_nginx(), _kvm(), _old_world(), _disk(), _memory(), _python()]
+    return [*_necessities(), *able]
 
 
 def lacking() -> list[Finding]:
@@ -350,6 +351,19 @@ def _kvm() -> Finding:
         return Finding("kvm", True, found.reason)
     mend = "not needed, TCG is used; enable (nested) virtualisation to be faster"
     return Finding("kvm", False, found.reason, mend, needed=False)
+
+
+def _old_world() -> Finding:
+    """Say whether shares can be served; only `harness before-after` and its like do."""
+    name = "virtiofsd"
+    try:
+        found = str(virtiofsd())
+    except HostError as error:
+        return Finding(name, False, "not installed", error.hint, needed=False)
+    if os.geteuid() != 0:
+        mend = "run as root for the faults of the old world"
+        return Finding(name, False, "not root", mend, needed=False)
+    return Finding(name, True, found)
 
 
 def _host_kernel() -> Path | None:

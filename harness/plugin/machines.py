@@ -82,7 +82,8 @@ class MachineFactory:
                 progress=self.current.run,
             )
         )
-        self.current.run.timing("restore", round(time.monotonic() - began, 3))
+        kind = "cold-boot" if machine.restored_from is None else "restore"
+        self.current.run.timing(kind, round(time.monotonic() - began, 3))
         self.stack.callback(self._collect, machine, into)
         self.stack.callback(self._keep, machine)
         if self.fault is not None and self.fault.touches(vm):

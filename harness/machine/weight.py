@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, HostError
+from harness.host import Finding
 from harness.process import alive
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ DEFAULT = 100
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _PREFIX = "vm-acceptance-"
+_HINT = (
+    "run as root with a writable /sys/fs/cgroup that has the cpu controller, or in a"
+    " delegated scope: systemd-run --user --scope -p Delegate=yes …"
+)
 _WAYS = {
     "cgroup2": "mount -t cgroup2 cgroup2",
     "cgroup": "mount -t cgroup -o cpu cgroup",
@@ -110,9 +115,18 @@ def find(site: Site) -> Hierarchy:
             return hierarchy
     raise HostError(
         "CPU weights cannot be set on this computer: " + "; ".join(refused),
-        hint="run as root with a writable /sys/fs/cgroup that has the cpu controller, "
-        "or in a delegated scope: systemd-run --user --scope -p Delegate=yes …",
+        hint=_HINT,
     )
+
+
+def finding() -> Finding:
+    """Say for `harness doctor` where weights can be set; one test alone needs them."""
+    for hierarchy in mounted(_MOUNTS.read_text()):
+        with suppress(OSError):
+            hierarchy.open()
+            return Finding("CPU weights", True, str(hierarchy.root))
+    mend = f"the test of cpuWeight will be broken unless a site can help: {_HINT}"
+    return Finding("CPU weights", False, "no writable cgroup", mend, needed=False)
 
 
 def mounted(mountinfo: str) -> list[Hierarchy]:

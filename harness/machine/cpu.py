@@ -54,6 +54,16 @@ class Cpu:
         times = psutil.Process(self._machine.emulator.pid).cpu_times()
         return float(times.user + times.system)
 
+    @property
+    def waited(self) -> float:
+        """Time that its threads could have run and did not get to, all together."""
+        tasks = Path(f"/proc/{self._machine.emulator.pid}/task").glob("*/schedstat")
+        total = 0
+        for task in tasks:
+            with suppress(OSError):  # a thread may end as we look
+                total += int(task.read_text().split()[1])
+        return total / 1e9
+
     def _pin(self, numbers: set[int]) -> None:
         for task in Path(f"/proc/{self._machine.emulator.pid}/task").glob("*"):
             with suppress(ProcessLookupError):  # a thread may end as we look

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT = 100
 """What systemd gives to a unit that says nothing."""
 
+# Against everybody else on a busy computer, so that there is something to share out.
+_ALL_TOGETHER = 4 * DEFAULT
 _MOUNTS = Path("/proc/self/mountinfo")
 _PREFIX = "vm-acceptance-"
 _HINT = (
@@ -91,6 +93,7 @@ def weighed(site: Site, name: str, pid: int, weight: int) -> Iterator[Path]:
         stack.callback(_remove, parent)
         if hierarchy.unified:
             _hand_out(parent)
+        hierarchy.weigh(parent, _ALL_TOGETHER)
         group.mkdir()
         stack.callback(_remove, group)
         hierarchy.weigh(group, weight)

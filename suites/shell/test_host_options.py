@@ -32,8 +32,8 @@ pytestmark = [
 
 # Long enough for the scheduler to have given every thread hundreds of turns.
 _CONTENTION_S = 12
-# Of the one CPU that they fight for; less, and something else decided the shares.
-_BUSY = 0.5
+# Of that time each one must have run or waited to; less, and it did not want it all.
+_WANTED = 0.9
 _UNUSUAL_MTU = 1432
 _USER_DATA = """\
 #cloud-config
@@ -129,14 +129,16 @@ def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
             stack.enter_context(machine.cpu.weighed(None if as_spec else weight))
             stack.enter_context(machine.cpu.pinned(cpu))
         tick(time.monotonic(), 1.0, 1)  # the first turns are the scheduler's to settle
-        before = [machine.cpu.seconds for machine in pair]
+        before = [(machine.cpu.seconds, machine.cpu.waited) for machine in pair]
         tick(time.monotonic(), _CONTENTION_S, 1)
-        after = [machine.cpu.seconds for machine in pair]
-    used = [now - then for then, now in zip(before, after, strict=True)]
-    if sum(used) < _BUSY * _CONTENTION_S or not all(used):
+        after = [(machine.cpu.seconds, machine.cpu.waited) for machine in pair]
+    used = [now[0] - then[0] for then, now in zip(before, after, strict=True)]
+    waited = [now[1] - then[1] for then, now in zip(before, after, strict=True)]
+    wanted = [ran + stood for ran, stood in zip(used, waited, strict=True)]
+    if min(wanted) < _WANTED * _CONTENTION_S or not all(used) or not all(waited):
         raise NotExercised(
             f"two machines fought for CPU {cpu}",
-            seen=f"they used {sum(used):.1f} s of it in {_CONTENTION_S} s",
+            seen=f"they ran for {used} s and waited for {waited} s",
         )
     return used
 

@@ -71,8 +71,18 @@ def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> No
     )
 
 
-def test_shutdown_is_the_guests_own(dev: Machine, site: Site, check: Recorder) -> None:
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("cloud", marks=pytest.mark.stage("cloud")),
+        pytest.param("onboarded", marks=pytest.mark.stage("onboarded")),
+    ],
+)
+def test_shutdown_is_the_guests_own(
+    dev: Machine, site: Site, check: Recorder, stage: str
+) -> None:
     """Stopping the unit lets the guest end itself; it is no power cut."""
+    check.note(f"power button pressed at stage {stage}")
     mark = dev.console.size
     dev.shutdown()
     said = dev.console.since(mark)

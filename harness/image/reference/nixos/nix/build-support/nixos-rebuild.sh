@@ -89,6 +89,8 @@ case $action in
 esac
 
 run=()
+# Patient: on a busy computer, without KVM, 25 s are not much.
+export SYSTEMD_BUS_TIMEOUT=300s
 if [ -d /run/systemd/system ] && [ "${NIXOS_SWITCH_USE_DIRTY_ENV:-}" != 1 ]; then
   run=(systemd-run -E "NIXOS_INSTALL_BOOTLOADER=${NIXOS_INSTALL_BOOTLOADER:-}"
     -E "PATH=$PATH" --collect --no-ask-password --pipe --quiet --service-type=exec

@@ -33,14 +33,15 @@ in
     # not its business, and much of the rest costs seconds without KVM for nothing.
     systemd.services = {
       qemu-guest-agent.environment.PATH = path;
-      # Cold-plug what this machine consists of. All of sysfs is some 400 events and the
-      # modules of everything that the emulated processor and chipset could do.
+      # Cold-plug what this machine consists of, its power button too: whoever stops the
+      # VM presses it. All of sysfs is some 400 events and the modules of everything that
+      # the emulated processor and chipset could do.
       systemd-udev-trigger.overrideStrategy = "asDropin";
       systemd-udev-trigger.serviceConfig.ExecStart = [
         ""
         ("-udevadm trigger --type=devices --action=add "
           + lib.concatMapStringsSep " " (n: "--sysname-match=${n}")
-          [ "virtio*" "vd*" "eth*" "en*" "vport*" "ttyS0" "rtc0" ])
+          [ "virtio*" "vd*" "eth*" "en*" "vport*" "ttyS0" "rtc0" "LNXPWRBN*" ])
       ];
     } // lib.genAttrs [
       "cloud-config" "cloud-final" "cloud-init" "cloud-init-local" "cloud-init-main"

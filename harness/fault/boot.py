@@ -90,21 +90,25 @@ class BootElsewhere(Fault):
     tests = NEW_KERNEL
 
     def wake(self, machine: Machine) -> None:
-        """Mount a copy of /boot over /boot; the next boot mounts the real one."""
+        """Mount a copy of /boot over /boot; the next boot mounts the real one.
+
+        The loop device stays attached and is settled first: systemd unmounts what lies
+        on a device that it saw going (systemd.mount(5), BindsTo= of the device unit).
+        """
         run(
             machine,
             """
             modprobe loop
             truncate -s 400M /var/elsewhere.img
             mke2fs -q -F /var/elsewhere.img
+            device=$(losetup --find --show /var/elsewhere.img)
+            udevadm settle --timeout=60
             mkdir -p /mnt/elsewhere
-            mount -o loop /var/elsewhere.img /mnt/elsewhere
+            mount "$device" /mnt/elsewhere
             cp -a /boot/. /mnt/elsewhere/
-            device=$(findmnt -no SOURCE /mnt/elsewhere)
             umount /mnt/elsewhere
+            mount "$device" /boot
             uuid=$(blkid -p -s UUID -o value /var/elsewhere.img)
-            mount -o loop /var/elsewhere.img /boot
-            device=$(findmnt -no SOURCE /boot | tail -n 1)
             ln -sf "$device" "/dev/disk/by-uuid/$uuid"
             """,
         )

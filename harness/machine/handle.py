@@ -25,11 +25,10 @@ from harness.errors import (
 )
 from harness.guest.agent import AgentTransport
 from harness.guest.transport import CommandResult, abbreviate
-from harness.host import qemu_version
 from harness.machine import records
 from harness.machine.cpu import Cpu
 from harness.machine.views import Views
-from harness.qemu import Frozen, Journal, Unit, snapshot
+from harness.qemu import Journal, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +50,6 @@ _COMMAND_S = 60.0
 _UNIT_S = 60.0
 _PRESS_S = 4.0
 _LAUNCH_S = 15.0
-_FREEZE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,42 +365,6 @@ class Machine(Views):
     def unblock_network(self) -> None:
         """Plug the network cable in again."""
         self.qmp().execute("set_link", name="nic", up=True)
-
-    # Freezing -----------------------------------------------------------------------
-
-    def freeze(self, into: Path) -> None:
-        """Turn this machine, which must be `freezable` there, into a template; ends it.
-
-        Leaves `ram`, `state`, `disk.qcow2`, `seed.iso` and `machine.json`.
-        """
-        if self.recipe.freezable != into:
-            raise HarnessError(
-                f"{self.name} was not launched to be frozen into {into}",
-                hint="pass freezable= to launch() or thaw()",
-            )
-        boot_id = self.boot_id
-        plan = self.emulator.plan
-        self.agent.close()
-        deadline = self.deadline(_FREEZE_S, "the machine to be frozen")
-        kind = snapshot.freeze(self.qmp(), into, deadline)
-        self.emulator.power_off(grace=30)
-        self.end()
-        if kind == "internal":
-            (into / "ram").unlink()
-        shutil.copyfile(self.recipe.seed, into / "seed.iso")
-        Frozen(
-            kind=kind,
-            name=self.name,
-            mac=plan.mac,
-            mem=plan.mem,
-            vcpu=plan.vcpu,
-            machine_type=plan.machine_type,
-            accelerator=plan.accelerator,
-            cpu=plan.cpu,
-            qemu=qemu_version(),
-            boot_id=boot_id,
-            frozen_at=time.time(),
-        ).write(into)
 
     # Evidence -----------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +31,7 @@ M = TypeVar("M", bound=Machine)
 _BOOT_S = 75.0
 _LAUNCH_S = 15.0
 _THAW_S = 20.0
+_FREEZE_S = 30.0
 
 
 @contextmanager
@@ -132,6 +135,41 @@ def launch_microvm(
             machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
             machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
             yield machine
+
+
+def freeze(machine: Machine, into: Path) -> None:
+    """Turn a machine, which must be `freezable` there, into a template; ends it.
+
+    Leaves `ram`, `state`, `disk.qcow2`, `seed.iso` and `machine.json`.
+    """
+    if machine.recipe.freezable != into:
+        raise HarnessError(
+            f"{machine.name} was not launched to be frozen into {into}",
+            hint="pass freezable= to launch() or thaw()",
+        )
+    boot_id = machine.boot_id
+    plan = machine.emulator.plan
+    machine.agent.close()
+    deadline = machine.deadline(_FREEZE_S, "the machine to be frozen")
+    kind = snapshot.freeze(machine.qmp(), into, deadline)
+    machine.emulator.power_off(grace=30)
+    machine.end()
+    if kind == "internal":
+        (into / "ram").unlink()
+    shutil.copyfile(machine.recipe.seed, into / "seed.iso")
+    Frozen(
+        kind=kind,
+        name=machine.name,
+        mac=plan.mac,
+        mem=plan.mem,
+        vcpu=plan.vcpu,
+        machine_type=plan.machine_type,
+        accelerator=plan.accelerator,
+        cpu=plan.cpu,
+        qemu=qemu_version(),
+        boot_id=boot_id,
+        frozen_at=time.time(),
+    ).write(into)
 
 
 def _awaken(machine: Machine, frozen: Path) -> None:

@@ -19,6 +19,7 @@ from harness.errors import GuestPanicked
 from harness.machine import (
     HostSystem,
     Machine,
+    freeze,
     launch,
     launch_microvm,
     recipe,
@@ -272,7 +273,7 @@ def _attempt(
         with _start(vm, ground, site, directory / vm, parent, home) as machine:
             with _evidence(machine, home, progress):
                 stage.advance(machine, ground)
-            machine.freeze(home)
+            freeze(machine, home)
 
 
 def _export(

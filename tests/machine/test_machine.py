@@ -16,6 +16,7 @@ from harness.errors import (
     MachineDied,
     MachineError,
 )
+from harness.machine import freeze
 from tests.machine.conftest import VM, Bench
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def test_what_was_frozen_goes_on_in_private_copies(bench: Bench) -> None:
         agent.type("abc")
         machine.console.wait_for("123", soon())
         boot_id = agent.boot_id
-        machine.freeze(home)
+        freeze(machine, home)
         assert not machine.running
     names = {path.name for path in home.iterdir()}
     assert names == {"ram", "state", "disk.qcow2", "seed.iso", "machine.json"}
@@ -248,12 +249,12 @@ def test_a_copy_can_be_frozen_again(bench: Bench) -> None:
         agent.type("ab")
         machine.console.wait_for("12", soon())
         boot_id = agent.boot_id
-        machine.freeze(first)
+        freeze(machine, first)
     before = (first / "ram").read_bytes()
     with bench.thawed(first, "two", boot_id, freezable=second) as (machine, agent):
         agent.type("c")
         machine.console.wait_for("3", soon())
-        machine.freeze(second)
+        freeze(machine, second)
     assert (first / "ram").read_bytes() == before
     with bench.thawed(second, "three", boot_id) as (machine, agent):
         agent.type("d")
@@ -266,7 +267,7 @@ def test_a_restore_cannot_pass_for_a_reboot(bench: Bench) -> None:
     home.mkdir()
     with bench.launched(freezable=home) as (machine, agent):
         boot_id = agent.boot_id
-        machine.freeze(home)
+        freeze(machine, home)
     with (
         pytest.raises(HarnessError, match="woke up as another boot"),
         bench.thawed(home, "two", "other"),
@@ -284,7 +285,7 @@ def test_only_a_freezable_machine_is_frozen(bench: Bench) -> None:
     """And it goes on running otherwise."""
     with bench.launched() as (machine, _):
         with pytest.raises(HarnessError, match="freezable="):
-            machine.freeze(bench.directory)
+            freeze(machine, bench.directory)
         assert machine.succeed("true") == "true\n"
 
 

@@ -19,6 +19,7 @@ from harness.cli import (
     controls,
     doctor,
     reach,
+    soak,
     spec,
     up,
 )
@@ -46,6 +47,7 @@ app.command("clean")(cache.clean)
 app.command("bench")(bench.bench)
 app.command("controls")(controls.controls)
 app.command("before-after")(before_after.before_after)
+app.command("soak")(soak.soak)
 app.command("adopt")(adopt.adopt)
 app.add_typer(spec.app, name="spec")
 

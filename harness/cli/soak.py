@@ -1,0 +1,113 @@
+"""`harness soak`: the same suites over and over; no verdict may ever change."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.ground import Accel, AccelChoice
+from harness.cli.say import clock_text, err, out, show, table
+from harness.cli.series import Series, must_have_suites
+from harness.criteria import DECIDING, Verdict
+from harness.fault import SUITES
+from harness.fault.oldworld import TELLING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.report.model import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """What one run said: the verdict of each deciding criterion, and of each test."""
+
+    criteria: dict[str, str]
+    tests: dict[str, str]
+    seconds: float
+
+    @classmethod
+    def of(cls, results: Results | str) -> Lap:
+        """Reduce a run to what must not change; a run without results is broken."""
+        if isinstance(results, str):
+            return cls(dict.fromkeys(DECIDING, Verdict.BROKEN.value), {}, 0.0)
+        return cls(
+            {c.id: c.verdict.value for c in results.criteria if c.id in DECIDING},
+            {t.nodeid: t.outcome for t in results.tests},
+            results.run.duration_s,
+        )
+
+
+def soak(
+    runs: Annotated[int, typer.Option(min=2, help="how often")] = 10,
+    *,
+    short: Annotated[
+        bool, typer.Option("--short", help="only one telling test for each criterion")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1)] = 2,
+    fleet: Annotated[
+        Path | None, typer.Option("--fleet", help="the spec, as for pytest")
+    ] = None,
+    accel: AccelChoice = Accel.auto,
+    report_dir: Annotated[Path, typer.Option(help="where the reports go")] = Path(
+        "reports"
+    ),
+) -> None:
+    """Judge a healthy system many times in a row; no verdict may ever change."""
+    must_have_suites()
+    options = ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
+    if fleet is not None:
+        options += ["--fleet", str(fleet)]
+    series = Series("soak", report_dir.resolve(), options)
+    laps: list[Lap] = []
+    for number in range(1, runs + 1):
+        lap = Lap.of(series.take(f"{number:02d}", selection(short=short)))
+        laps.append(lap)
+        said = Counter(lap.criteria.values()).most_common()
+        words = ", ".join(f"{count} {verdict}" for verdict, count in said)
+        err.print(f"[bold]{number}/{runs}[/] {words} after {clock_text(lap.seconds)}")
+        _write(series.directory / "soak.json", laps)
+    _print(laps)
+    out.print(f"\nreports: {series.directory}")
+    if unsteady(laps):
+        raise typer.Exit(1)
+
+
+def selection(*, short: bool) -> list[str]:
+    """List what decides the five: all of their suites, or the telling tests alone."""
+    if short:
+        return [test for criterion in DECIDING for test in TELLING[criterion]]
+    return list(dict.fromkeys(SUITES[criterion] for criterion in DECIDING))
+
+
+def unsteady(laps: Sequence[Lap]) -> list[str]:
+    """Name each criterion that did not pass every time, and each test that changed."""
+    criteria = [c for c in DECIDING if {lap.criteria[c] for lap in laps} != {"pass"}]
+    tests = sorted({test for lap in laps for test in lap.tests})
+    changed = [t for t in tests if len({lap.tests.get(t) for lap in laps}) > 1]
+    return criteria + changed
+
+
+def _write(file: Path, laps: Sequence[Lap]) -> None:
+    rows = [
+        {"criteria": lap.criteria, "tests": lap.tests, "duration_s": lap.seconds}
+        for lap in laps
+    ]
+    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _print(laps: Sequence[Lap]) -> None:
+    lines = table("criterion", "verdicts", "runs")
+    for criterion in DECIDING:
+        said = Counter(lap.criteria[criterion] for lap in laps).most_common()
+        words = ", ".join(f"{count} {verdict}" for verdict, count in said)
+        lines.add_row(criterion, words, str(len(laps)))
+    show(lines)
+    changed = unsteady(laps)
+    told = f"not steady: {', '.join(changed)}" if changed else "no verdict changed"
+    out.print(f"\n{told}", markup=False)

@@ -1,0 +1,90 @@
+"""`harness soak` on suites made for the purpose: steady ones, and one that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from harness.cli.soak import Lap, unsteady
+from harness.criteria import DECIDING
+from harness.deadline import Deadline
+from harness.fault import SUITES
+from harness.process import Completed, run
+
+ROOT = Path(__file__).parents[2]
+STEADY = """
+    import pytest
+
+    @pytest.mark.criterion("{criterion}")
+    def test_it(check):
+        check.check("held", True)
+    """
+# Passes the first time, and fails from then on.
+FLAKY = """
+    from pathlib import Path
+
+    import pytest
+
+    @pytest.mark.criterion("{criterion}")
+    def test_it(check):
+        been = Path("been")
+        check.check("held", not been.exists())
+        been.touch()
+    """
+
+
+def soak(project: Path, flaky: str = "") -> Completed:
+    """Lay out a suite for each deciding criterion, and soak them twice."""
+    (project / "pytest.ini").write_text(
+        "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider -p timeout"
+        " -p xdist\n"
+    )
+    (project / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
+    for criterion in DECIDING:
+        path = project / SUITES[criterion]
+        file = path if path.suffix else path / "test_it.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = FLAKY if criterion == flaky else STEADY
+        file.write_text(dedent(text.format(criterion=criterion)))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return run(
+        [
+            *(sys.executable, "-c", "from harness.cli import main; main()"),
+            *("soak", "--runs", "2", "-j", "1"),
+        ],
+        deadline=Deadline.after(55, "harness soak"),
+        cwd=project,
+        env=kept | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )
+
+
+def test_a_steady_system(tmp_path: Path) -> None:
+    """Every run says the same; each is kept whole."""
+    ended = soak(tmp_path)
+    assert ended.rc == 0, ended.stdout + ended.stderr
+    assert "no verdict changed" in ended.stdout
+    (file,) = (tmp_path / "reports").glob("*-soak-*/soak.json")
+    laps = json.loads(file.read_text())
+    assert [set(lap["criteria"].values()) for lap in laps] == [{"pass"}, {"pass"}]
+    assert (file.parent / "02/latest/results.json").exists()
+
+
+def test_a_verdict_that_changes(tmp_path: Path) -> None:
+    """The criterion and the test are named, and the status is 1."""
+    ended = soak(tmp_path, flaky="gc-no-estale")
+    assert ended.rc == 1, ended.stdout + ended.stderr
+    assert "not steady: gc-no-estale, suites/store/test_it.py::test_it" in ended.stdout
+    assert "1 pass, 1 fail" in ended.stdout
+
+
+@pytest.mark.parametrize("results", ["pytest ended with 3 before any result"])
+def test_a_run_without_results_is_broken(results: str) -> None:
+    """It is no pass, and steadily broken is not steady."""
+    lap = Lap.of(results)
+    assert set(lap.criteria.values()) == {"broken"}
+    assert unsteady([lap, lap]) == list(DECIDING)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 SUITES = Path("suites")
 _GRACE_S = 60.0  # machines have to be taken down
+# A run ends, in good order, when whoever began it is gone, by SIGKILL too.
+_MORTAL = ("setpriv", "--pdeathsig=TERM", "--")
 # A line that the plugin prints while a run goes on: when, and what.
 _LIVE = re.compile(r"^ *\d+\.\d s")
 
@@ -61,6 +63,7 @@ class Series:
         into = self.directory / name
         into.mkdir(parents=True)
         argv = [
+            *_MORTAL,
             *(sys.executable, "-u", "-m", "pytest", *selection),
             *(("--fault", fault) if fault else ()),
             *("--report-dir", str(into)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,11 +13,16 @@ import pytest
 
 from harness.cli.soak import Lap, unsteady
 from harness.criteria import DECIDING
-from harness.deadline import Deadline
+from harness.deadline import Deadline, poll
 from harness.fault import SUITES
-from harness.process import Completed, run
+from harness.process import Completed, run, spawn
+from tests.offspring import offspring
 
 ROOT = Path(__file__).parents[2]
+COMMAND = [
+    *(sys.executable, "-c", "from harness.cli import main; main()"),
+    *("soak", "--runs", "2", "-j", "1"),
+]
 STEADY = """
     import pytest
 
@@ -38,8 +44,23 @@ FLAKY = """
     """
 
 
-def soak(project: Path, flaky: str = "") -> Completed:
-    """Lay out a suite for each deciding criterion, and soak them twice."""
+# Never ends by itself.
+ENDLESS = """
+    from pathlib import Path
+
+    import pytest
+
+    from harness.deadline import Deadline, poll
+
+    @pytest.mark.criterion("{criterion}")
+    def test_it(check):
+        Path("running").touch()
+        poll(lambda: None, Deadline.after(300, "nothing"))
+    """
+
+
+def lay_out(project: Path, texts: dict[str, str]) -> dict[str, str]:
+    """Write a suite for each deciding criterion; return the environment for a run."""
     (project / "pytest.ini").write_text(
         "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider -p timeout"
         " -p xdist\n"
@@ -49,18 +70,17 @@ def soak(project: Path, flaky: str = "") -> Completed:
         path = project / SUITES[criterion]
         file = path if path.suffix else path / "test_it.py"
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = FLAKY if criterion == flaky else STEADY
+        text = texts.get(criterion, STEADY)
         file.write_text(dedent(text.format(criterion=criterion)))
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    return run(
-        [
-            *(sys.executable, "-c", "from harness.cli import main; main()"),
-            *("soak", "--runs", "2", "-j", "1"),
-        ],
-        deadline=Deadline.after(55, "harness soak"),
-        cwd=project,
-        env=kept | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )
+    return kept | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+def soak(project: Path, **texts: str) -> Completed:
+    """Soak the suites twice."""
+    env = lay_out(project, texts)
+    deadline = Deadline.after(55, "harness soak")
+    return run(COMMAND, deadline=deadline, cwd=project, env=env)
 
 
 def test_a_steady_system(tmp_path: Path) -> None:
@@ -76,10 +96,25 @@ def test_a_steady_system(tmp_path: Path) -> None:
 
 def test_a_verdict_that_changes(tmp_path: Path) -> None:
     """The criterion and the test are named, and the status is 1."""
-    ended = soak(tmp_path, flaky="gc-no-estale")
+    ended = soak(tmp_path, **{"gc-no-estale": FLAKY})
     assert ended.rc == 1, ended.stdout + ended.stderr
     assert "not steady: gc-no-estale, suites/store/test_it.py::test_it" in ended.stdout
     assert "1 pass, 1 fail" in ended.stdout
+
+
+def test_no_run_outlives_the_command(tmp_path: Path) -> None:
+    """Whoever kills the command, by SIGKILL too, has ended the run that it began."""
+    env = lay_out(tmp_path, dict.fromkeys(DECIDING, ENDLESS))
+    mark = f"soak-{uuid.uuid4()}"
+    with spawn(COMMAND, cwd=tmp_path, env=env | {"MARK": mark}) as process:
+        running = tmp_path / "running"
+        poll(lambda: running.exists() or None, Deadline.after(40, "a run"))
+        process.kill()
+        process.wait(10)
+        gone = Deadline.after(30, "the run to be gone")
+        poll(lambda: None if offspring(mark) else True, gone)
+    (results,) = (tmp_path / "reports").glob("*-soak-*/01/latest/results.json")
+    assert json.loads(results.read_text())["run"]["interrupted"]
 
 
 @pytest.mark.parametrize("results", ["pytest ended with 3 before any result"])

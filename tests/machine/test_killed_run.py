@@ -17,6 +17,7 @@ from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired
 from harness.process import spawn
 from harness.runtime import runtime_directory, runtime_root
+from tests.offspring import offspring
 from tests.plugin.child import Child
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def test_no_moment_of_a_run_leaves_anything(image: Path, tmp_path: Path) -> None
             moment = Deadline.after(moments.uniform(0.0, 3.0), "the moment")
             with suppress(DeadlineExpired):
                 poll(lambda: None, moment)
-            seen += any("qemu-system" in words for words in _offspring(mark))
+            seen += any("qemu-system" in words for words in offspring(mark).values())
             process.send_signal(signal.SIGKILL)
             process.wait(10)
             gone = Deadline.after(GONE_WITHIN_S, "all of the run to be gone")
@@ -92,23 +93,11 @@ def test_no_moment_of_a_run_leaves_anything(image: Path, tmp_path: Path) -> None
 
 
 def _nothing_of(mark: str) -> Callable[[], bool | None]:
-    return lambda: None if _offspring(mark) else True
+    return lambda: None if offspring(mark) else True
 
 
 def _told(mark: str) -> str:
-    return "\n".join(_offspring(mark))
-
-
-def _offspring(mark: str) -> list[str]:
-    """Return the command line of every process that has the mark in its environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if mark.encode() in (entry / "environ").read_bytes():
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    found.append(b" ".join(words).decode(errors="replace")[:150])
-    return found
+    return "\n".join(offspring(mark).values())
 
 
 def _held(name: str) -> bool:

@@ -24,6 +24,7 @@ from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
 from harness.process import PIPE, Popen, alive, kill, run, spawn
 from harness.site import layout, open_site
 from harness.site.capsule import unshare
+from tests.offspring import offspring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,13 +65,7 @@ class Holder:
 
     def offspring(self) -> list[int]:
         """Find every process that descends from it, orphans included."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) not in self.known:
-                with suppress(OSError):
-                    if self.mark.encode() in (entry / "environ").read_bytes():
-                        found.append(int(entry.name))
-        return found
+        return [pid for pid in offspring(self.mark) if pid not in self.known]
 
     @property
     def known(self) -> set[int]:
@@ -81,11 +76,10 @@ class Holder:
     def left(self) -> str:
         """Describe what is left of it, for the one who wonders why."""
         words = []
-        for pid in self.offspring():
+        for pid, argv in offspring(self.mark).items():
             with suppress(OSError):
-                argv = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
                 state = Path(f"/proc/{pid}/wchan").read_text()
-                words.append(f"{pid} {state} {argv.decode()[:150]}")
+                words.append(f"{pid} {state} {argv}")
         return "\n".join(words)
 
     def gone(self) -> bool | None:

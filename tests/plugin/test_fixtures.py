@@ -53,6 +53,8 @@ STAND_INS = """
 
 
     class Machine:
+        restored_from = Path("frozen")
+
         def __init__(self, name, directory):
             self.name = name
             self.directory = directory

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.errors import MachineError
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import configure, run
-from harness.qemu.microvm import HostSystem, direct_boot
+from harness.qemu.microvm import HostKernel, direct_boot
 
 if TYPE_CHECKING:
     from harness.machine import Machine
@@ -33,7 +33,7 @@ class DirectBoot(Fault):
     tests = NEW_KERNEL
 
     def __init__(self) -> None:
-        self._system: HostSystem | None = None
+        self._system: HostKernel | None = None
 
     def plan(self, plan: MachinePlan) -> MachinePlan:
         """Boot the kept kernel, from the first boot after `wake` on."""
@@ -55,7 +55,7 @@ class DirectBoot(Fault):
         if system is None:
             raise MachineError(f"{machine.name} runs no generation")
         append = f"init={system.path}/init {system.params}"
-        self._system = HostSystem(home / "kernel", home / "initrd", append)
+        self._system = HostKernel(home / "kernel", home / "initrd", append)
         machine.shutdown()
         machine.start()
 

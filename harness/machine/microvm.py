@@ -66,10 +66,10 @@ class HostSystem:
         return self.home / "root.qcow2"
 
     @property
-    def boots(self) -> microvm.HostSystem:
+    def boots(self) -> microvm.HostKernel:
         """What QEMU boots."""
         append = f"init={self.system}/init {self.params} rdinit=/{microvm.INIT}"
-        return microvm.HostSystem(self.home / "kernel", self.home / "initrd", append)
+        return microvm.HostKernel(self.home / "kernel", self.home / "initrd", append)
 
     def write(self) -> None:
         """Put down what the directory's files do not say."""

@@ -26,7 +26,7 @@ _FILE = 0o100755
 
 
 @dataclass(frozen=True, slots=True)
-class HostSystem:
+class HostKernel:
     """What a host boots its guest with; `append` is the kernel's command line."""
 
     kernel: Path
@@ -34,7 +34,7 @@ class HostSystem:
     append: str
 
 
-def direct_boot(plan: MachinePlan, system: HostSystem) -> MachinePlan:
+def direct_boot(plan: MachinePlan, system: HostKernel) -> MachinePlan:
     """Boot a host's kernel instead of whatever lies on the disk.
 
     QEMU's boot ROM for a kernel wants the first place that the disk has, so the disk is
@@ -58,7 +58,7 @@ def direct_boot(plan: MachinePlan, system: HostSystem) -> MachinePlan:
 
 
 def microvm(
-    plan: MachinePlan, system: HostSystem, sockets: Mapping[str, Path]
+    plan: MachinePlan, system: HostKernel, sockets: Mapping[str, Path]
 ) -> MachinePlan:
     """Turn a plan into a microvm's: direct boot, shares, no seed.
 

@@ -12,7 +12,7 @@ from harness.qemu.microvm import (
     BASE,
     INIT,
     STORE,
-    HostSystem,
+    HostKernel,
     direct_boot,
     microvm,
     virtiofsd,
@@ -20,7 +20,7 @@ from harness.qemu.microvm import (
 )
 from tests.qemu.test_cmdline import GOLDEN, PLAN, RUN, added
 
-SYSTEM = HostSystem(Path("/h/kernel"), Path("/h/initrd"), "init=/nix/store/x/init")
+SYSTEM = HostKernel(Path("/h/kernel"), Path("/h/initrd"), "init=/nix/store/x/init")
 SOCKETS = {BASE: RUN / "base.sock", STORE: RUN / "ro-store.sock"}
 
 DIRECT = """\

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from harness.machine.handle import Machine
 
-_KEPT = ("argv.txt", "console.log", "lifecycle.jsonl", "qemu.log", "qmp.jsonl")
+_KEPT = (
+    "argv.txt",
+    "console.log",
+    "lifecycle.jsonl",
+    "qemu.log",
+    "qmp.jsonl",
+    "units.log",
+)
 _JOURNAL = ("journalctl", "-o", "json", "--no-pager", "-n", "5000")
 
 

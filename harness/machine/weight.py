@@ -163,8 +163,9 @@ def _private(site: Site, refused: list[str]) -> Iterator[Hierarchy]:
     inside = Path(f"/proc/{site.capsule.pid}/root")
     for kind, command in _WAYS.items():
         place = Path("/run") / kind
+        script = f"mkdir -p {place}; mountpoint -q {place} || {command} {place}"
         try:
-            site.capsule.script(f"mkdir -p {place}\n{command} {place}", f"a {kind}")
+            site.capsule.script(script, f"a {kind}")
         except HarnessError as error:
             refused.append(f"{command}: {' '.join(error.evidence[-1:])}")
             continue

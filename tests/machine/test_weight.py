@@ -70,14 +70,14 @@ def test_two_loops_share_a_cpu_by_weight(monkeypatch: pytest.MonkeyPatch) -> Non
     found = _hierarchy()
     assert found is not None
     monkeypatch.setattr(weight, "find", lambda _site: found)
-    site: Site = None  # type: ignore[assignment]  # `find` alone would ask it
+    nowhere: Site = None  # type: ignore[assignment]  # `find` alone would ask it
     cpu = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
         loops = []
         for name, own in (("heavy", 300), ("light", 100)):
             loop = stack.enter_context(spawn(["sh", "-c", "while :; do :; done"]))
             os.sched_setaffinity(loop.pid, {cpu})
-            group = stack.enter_context(weight.weighed(site, name, loop.pid, own))
+            group = stack.enter_context(weight.weighed(nowhere, name, loop.pid, own))
             loops.append(psutil.Process(loop.pid))
         before = [loop.cpu_times().user for loop in loops]
         tick(time.monotonic(), 3.0, 1)
@@ -86,6 +86,24 @@ def test_two_loops_share_a_cpu_by_weight(monkeypatch: pytest.MonkeyPatch) -> Non
             for loop, then in zip(loops, before, strict=True)
         )
     assert 2.25 < heavy / light < 3.75
+    assert not group.parent.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(_hierarchy() is None, reason="no control groups to write to")
+def test_a_mount_of_our_own_will_do(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside the site, where the host shows none; asked twice, it is the same."""
+    nothing = tmp_path / "mountinfo"
+    nothing.touch()
+    monkeypatch.setattr(weight, "_MOUNTS", nothing)
+    with spawn(["sleep", "60"]) as sleeper:
+        for _ in range(2):
+            with weight.weighed(site, "sleeper", sleeper.pid, 50) as group:
+                assert str(site.capsule.pid) in group.parts
+                held = (group / "cgroup.procs").read_text().split()
+                assert held == [str(sleeper.pid)]
     assert not group.parent.exists()
 
 

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 # The site's links are Ethernet's; before a ping's payload come IP and ICMP headers.
 _MTU = 1500
 _IP_AND_ICMP = 28
-# A session that starts so many others that the page that names them is a long one.
-_MANY = """
-for i in $(seq 20); do
-    tmux new-session -d -s "one-of-many-whose-names-make-a-long-page-of-lab-$i" cat
-done
+# A session that starts others with names so long that the page that has them is, too.
+_LONG = """
+printf -v name 'long-%0300d' 0
+for i in 1 2 3 4 5 6; do tmux new-session -d -s "$name$i" cat; done
 exec cat
 """
 
@@ -153,7 +152,7 @@ class Swap:
             said.rc == 0,
             f"{event}: {said.stdout.splitlines()[-3:]}",
         )
-        machine.lab.start_session("many", _MANY)
+        machine.lab.start_session("long", _LONG)
         sizes: list[int] = []
 
         def look() -> bool | None:

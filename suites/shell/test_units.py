@@ -63,6 +63,11 @@ def test_unit_settings(
         f"{main.name} is wanted by {main.all('WantedBy') or 'nobody'}, "
         f"autostart is {vm.autostart}",
     )
+    check.check(
+        "what the unit needs is ordered before it",
+        not units.unordered,
+        f"{main.name} pulls in {units.unordered}, which start at the same moment",
+    )
     weight = main.last("CPUWeight")
     check.check(
         "the unit has the spec's CPU weight",

@@ -71,6 +71,7 @@ def test_units_are_ordered_as_they_say(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     units = read([tmp_path / name for name in texts])
     assert [unit.name for unit in units.before] == ["b.service", "a.service"]
+    assert units.unordered == ()
     (command,) = units.before[0].commands("ExecStart")
     assert command.may_fail
     assert command.expanded({"X": "1 2"}) == ["/b", "1", "2", "1 2"]
@@ -78,6 +79,14 @@ def test_units_are_ordered_as_they_say(tmp_path: Path) -> None:
         more.write("[Unit]\nAfter=a.service\n")
     with pytest.raises(InputError, match="an order without a cycle"):
         read([tmp_path / name for name in texts])
+
+
+def test_a_requirement_without_an_order_is_seen(tmp_path: Path) -> None:
+    """`Requires=` alone starts both at once, and init loses the race."""
+    vm, init = tmp_path / "vm.service", tmp_path / "init.service"
+    vm.write_text("[Unit]\nRequires=init.service\n[Service]\nExecStart=/bin/vm\n")
+    init.write_text("[Service]\nType=oneshot\nExecStart=/bin/init\n")
+    assert read([vm, init]).unordered == ("init.service",)
 
 
 def test_qemu_is_scaled_down_and_given_our_channels() -> None:

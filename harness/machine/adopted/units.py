@@ -127,10 +127,15 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of one machine: what comes before it, in order, and its own."""
+    """The units of one machine: what comes before it, in order, and its own.
+
+    `unordered` are among the first: pulled in by the machine's unit, but not ordered
+    against it, so that systemd would start both at the same moment.
+    """
 
     before: tuple[UnitFile, ...]
     main: UnitFile
+    unordered: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -151,10 +156,10 @@ def read(paths: Sequence[Path]) -> Units:
     faults += _absent(found)
     if faults:
         raise InputError("the units cannot be adopted", faults)
-    return Units(_ordered(found, services[0]), services[0])
+    return _ordered(found, services[0])
 
 
-def _ordered(found: list[UnitFile], main: UnitFile) -> tuple[UnitFile, ...]:
+def _ordered(found: list[UnitFile], main: UnitFile) -> Units:
     """Order by After= and Before= what the machine's unit pulls in."""
     known = {unit.name: unit for unit in found}
     wanted, open_ = set[str](), [main.name]
@@ -182,8 +187,14 @@ def _ordered(found: list[UnitFile], main: UnitFile) -> tuple[UnitFile, ...]:
         cycle = " → ".join(error.args[1])
         fault = Fault("--unit", "After", cycle, "an order without a cycle")
         raise InputError("the units cannot be adopted", [fault]) from error
-    # What is not ordered against the machine starts with it: say so by its place.
-    return tuple(known[name] for name in order if name != main.name)
+    earlier, open_ = set[str](), [main.name]
+    while open_:
+        fresh = graph[open_.pop()] - earlier
+        earlier |= fresh
+        open_ += fresh
+    before = [known[name] for name in order if name != main.name]
+    stray = (unit.name for unit in before if unit.name not in earlier)
+    return Units(tuple(before), main, tuple(stray))
 
 
 def _absent(found: list[UnitFile]) -> Iterator[Fault]:

@@ -126,6 +126,18 @@ def test_a_kernel_on_the_command_line_is_seen() -> None:
     assert (asked.mem, asked.vcpu) == (128.0, 3)
 
 
+def test_files_are_told_from_block_devices() -> None:
+    """In the old spelling and the new; `file=` of a block device names a node."""
+    words = (
+        "-drive file=/a.qcow2,if=virtio -drive if=none,file.filename=/b.iso"
+        " -blockdev driver=file,node-name=f,filename=/c.qcow2"
+        " -blockdev driver=qcow2,node-name=d,file=f"
+        " -blockdev driver=raw,node-name=s,file.driver=file,file.filename=/d.iso"
+    )
+    asked = CommandLine.of(words.split())
+    assert sorted(asked.files) == ["/a.qcow2", "/b.iso", "/c.qcow2", "/d.iso"]
+
+
 # What they do -----------------------------------------------------------------------
 
 

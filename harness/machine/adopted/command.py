@@ -53,9 +53,10 @@ def _vcpu(values: Sequence[str]) -> int:
 
 
 def _files(found: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    given = _all(found, r"(?:^|,)(?:file|filename|file\.filename)=([^,]+)",
-                 "-drive", "-blockdev")  # fmt: skip
-    return (*given, *(v for o, v in found if o in ("-hda", "-cdrom")))
+    # The `file` of a block device names another one, not a file.
+    named = _all(found, r"(?:^|,)(?:file\.)?filename=([^,]+)", "-drive", "-blockdev")
+    drives = _all(found, r"(?:^|,)file=([^,]+)", "-drive")
+    return (*drives, *named, *(v for o, v in found if o in ("-hda", "-cdrom")))
 
 
 def _all(

@@ -155,7 +155,7 @@ REGISTER: tuple[Criterion, ...] = (
         "swap-retires-old",
         "the old VM is gone after the swap",
         "no process, image, state directory, tap or lease left, nobody holds a removed"
-        " file, nothing comes back, only dev answers",
+        " file, nothing comes back, only dev answers, weight on the new unit",
     ),
     Criterion(
         "ingress-auth",

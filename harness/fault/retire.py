@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.fault.base import must_fail
 from harness.fault.means import follow
 from harness.fault.network import LanFault
+from harness.fault.shell import WeightIgnored
 from harness.site import layout
 
 if TYPE_CHECKING:
@@ -158,3 +159,13 @@ class LeaseLeft(RetireFault):
         reservation = f"dhcp-host={machine.vm.mac},{machine.vm.ip}"
         machine.site.dns.options.append(reservation)
         machine.site.dns.restart()
+
+
+class WeightStaysBehind(WeightIgnored):
+    """It went with the unit that it was set on."""
+
+    name = "cpu-weight-stays-with-the-old-unit"
+    story = "the CPU weight is still set on the old VM's unit, dev's has none"
+    source = "containers/qm#748; the plan's cpu-priorities.nix (microvm@dev)"
+    expects = must_fail(CRITERION, "the CPU weight sits on the new unit")
+    tests = RETIRE

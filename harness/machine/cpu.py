@@ -38,6 +38,11 @@ class Cpu:
         with weights.weighed(machine.site, machine.name, machine.emulator.pid, own):
             yield
 
+    @property
+    def weight(self) -> int:
+        """The weight of the control group that QEMU is in, as the kernel has it."""
+        return weights.weight_of(self._machine.site, self._machine.emulator.pid)
+
     @contextmanager
     def pinned(self, number: int) -> Iterator[None]:
         """Keep all of QEMU on one processor for the length of the `with`."""

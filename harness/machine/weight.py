@@ -66,6 +66,14 @@ class Hierarchy:
         else:
             (group / "cpu.shares").write_text(str(max(2, weight * 1024 // DEFAULT)))
 
+    def weight_of(self, group: Path) -> int:
+        """Read a group's weight back, in systemd's scale; the root's is everyone's."""
+        file = group / ("cpu.weight" if self.unified else "cpu.shares")
+        if not file.exists():
+            return DEFAULT
+        number = int(file.read_text())
+        return number if self.unified else round(number * DEFAULT / 1024)
+
     def open(self) -> None:
         """Have groups below weigh anything. Raises OSError where we may not."""
         if self.unified:
@@ -100,6 +108,12 @@ def weighed(site: Site, name: str, pid: int, weight: int) -> Iterator[Path]:
         stack.callback(_move, pid, hierarchy.group_of(pid))
         (group / "cgroup.procs").write_text(str(pid))
         yield group
+
+
+def weight_of(site: Site, pid: int) -> int:
+    """Return the weight of the group that a process is in, as the kernel has it."""
+    hierarchy = find(site)
+    return hierarchy.weight_of(hierarchy.group_of(pid))
 
 
 def find(site: Site) -> Hierarchy:

@@ -53,6 +53,7 @@ def test_old_vm_leaves_nothing(
         site.dns.restart()
         _judge_gone(check, trace, site, old, "after a restart of dnsmasq")
         _judge_heir(check, site, dev, fleet)
+        _judge_weight(check, dev, fleet)
     address.require_steady()
     owners = frozenset().union(*(macs for _, macs in address.owners()))
     check.check(
@@ -143,3 +144,16 @@ def _judge_heir(check: Recorder, site: Site, dev: Machine, fleet: Fleet) -> None
             entry is not None and entry.mac == dev.vm.mac,
             f"{host.name} believes {entry}, expected {dev.vm.mac}",
         )
+
+
+def _judge_weight(check: Recorder, dev: Machine, fleet: Fleet) -> None:
+    """Hold dev's unit to the CPU weight that was the old VM's."""
+    with dev.cpu.weighed():
+        weight = dev.cpu.weight
+    expected = fleet.vms[dev.name].cpu_weight
+    check.check(
+        "the CPU weight sits on the new unit",
+        expected is not None and weight == expected,
+        f"QEMU of {dev.name} is in a group of weight {weight}, "
+        f"the spec has {expected or 'none'}",
+    )

@@ -41,6 +41,10 @@ def test_the_scale_is_systemds(tmp_path: Path) -> None:
     """100 is everyone else's weight in either hierarchy."""
     weight.Hierarchy(tmp_path, unified=True).weigh(tmp_path, 50)
     weight.Hierarchy(tmp_path, unified=False).weigh(tmp_path, 50)
+    for unified in (True, False):
+        assert weight.Hierarchy(tmp_path, unified=unified).weight_of(tmp_path) == 50
+        root = tmp_path / "nowhere"
+        assert weight.Hierarchy(root, unified=unified).weight_of(root) == 100
     assert (tmp_path / "cpu.weight").read_text() == "50"
     assert (tmp_path / "cpu.shares").read_text() == "512"
 

@@ -18,7 +18,6 @@ from harness.cli.ground import (
     FleetFile,
     StageName,
     addresses,
-    check_names,
     stand,
 )
 from harness.cli.say import live, show, table
@@ -54,8 +53,7 @@ def bench(
     from harness.stage import ensure  # noqa: PLC0415 - same
 
     with live("starting") as progress:
-        ground = stand(fleet, accel, progress)
-        check_names(ground, vm, stage)
+        ground = stand(fleet, accel, progress, vm=vm, stage=stage)
         ensure(stage, vm, ground, progress)
         deadline = Deadline.after(_SITE_S, "the site to open")
         with (

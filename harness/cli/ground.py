@@ -39,12 +39,18 @@ StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
 DEFAULT_FLEET = Path("fleet.toml")
 
 
-def stand(fleet_file: Path, accel: Accel, progress: Live) -> Ground:
-    """Load the spec, build or reuse the image and choose the accelerator."""
+def stand(
+    fleet_file: Path, accel: Accel, progress: Live, *, vm: str, stage: str
+) -> Ground:
+    """Load the spec, build or reuse the image and choose the accelerator.
+
+    Refuses a VM or a stage that does not exist before any of that. Raises InputError.
+    """
     from harness import host, image  # noqa: PLC0415 - see the package's docstring
     from harness.stage import Ground  # noqa: PLC0415 - same
 
     fleet = spec.load(fleet_file)
+    _check_names(fleet, vm, stage)
     progress.step("reference image")
     reference = image.reference(progress)
     deadline = Deadline.after(_CHOOSE_S, "an accelerator to prove itself")
@@ -53,13 +59,12 @@ def stand(fleet_file: Path, accel: Accel, progress: Live) -> Ground:
     return Ground(fleet=fleet, image=reference, accelerator=accelerator)
 
 
-def check_names(ground: Ground, vm: str, stage: str) -> None:
-    """Refuse a VM or a stage that does not exist. Raises InputError with both."""
+def _check_names(fleet: spec.Fleet, vm: str, stage: str) -> None:
     from harness.stage import STAGES  # noqa: PLC0415 - see the package's docstring
 
     faults = []
-    if vm not in ground.fleet.vms:
-        known = ", ".join(ground.fleet.vms)
+    if vm not in fleet.vms:
+        known = ", ".join(fleet.vms)
         faults.append(Fault("command line", "VM", vm, f"one of: {known}"))
     if stage not in STAGES:
         known = ", ".join(STAGES)

@@ -16,7 +16,6 @@ from harness.cli.ground import (
     FleetFile,
     StageName,
     addresses,
-    check_names,
     stand,
 )
 from harness.cli.running import Running, announce
@@ -49,10 +48,9 @@ def up(
     from harness.stage import ensure, machine_at  # noqa: PLC0415 - same
 
     with live("starting") as progress:
-        ground = stand(fleet, accel, progress)
+        ground = stand(fleet, accel, progress, vm=vm, stage=stage)
         names = ground.fleet.autostarted if autostart else (vm,)
         for name in names:
-            check_names(ground, name, stage)
             ensure(stage, name, ground, progress)
     deadline = Deadline.after(_SITE_S, "the site to open")
     with (

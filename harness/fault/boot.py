@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import configure, run
+from harness.fault.means import configure, follow, run
 from harness.qemu.microvm import HostKernel, direct_boot
 
 if TYPE_CHECKING:
@@ -180,3 +180,27 @@ class OneEntry(Fault):
             machine,
             "{ lib, ... }: { boot.loader.grub.configurationLimit = lib.mkForce 1; }\n",
         )
+
+
+class OtherInitrd(Fault):
+    """It boots, and has other modules, secrets or fixes than the generation says."""
+
+    name = "initrd-of-another-build"
+    story = "the boot loader has another initrd than the generation it belongs to"
+    source = "nixpkgs#67707, a loader change silently not carried out"
+    expects = must_fail(
+        CRITERION, "the booted initrd is byte for byte the boot loader's"
+    )
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """After each rebuild, pad the initrd of the entry that is booted next."""
+
+        def pad() -> None:
+            entry = machine.system.bootloader().default
+            files = entry.initrd_files if entry else ()
+            if not files or files[0] is None:
+                raise MachineError(f"{machine.name} has no initrd in its boot menu")
+            run(machine, f"head -c 512 /dev/zero >>{files[0]}\nsync")
+
+        follow(machine.system, "rebuild", pad)

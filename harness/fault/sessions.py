@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import deploy, drop_in, program, run
+from harness.fault.means import drop_in, program, run
 
 if TYPE_CHECKING:
     from harness.machine import Machine
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 CRITERION = "switch-keeps-sessions"
 # One switch that restarts lab: the cheapest test that can tell.
 RESTART = ("suites/sessions/test_switch.py::test_switch_that_reexecutes_systemd",)
-ONBOARDED = (
-    "suites/onboard/test_host.py::test_timers_users_and_what_must_not_be_there",
-)
 
 LOST = frozenset({"same tmux server", "same session processes on the same terminals"})
 _HOOK = "/usr/local/fault/hook"
@@ -186,20 +183,3 @@ class Replaced(Hook):
     script = (
         "runuser -u $user -- tmux -S /tmp/tmux-$uid/default respawn-pane -k -t =gamma:"
     )
-
-
-class BentoReboots(Fault):
-    """Reboots end every session, whatever KillMode says."""
-
-    name = "bento-reboots"
-    story = "bento is deployed with its reboots on"
-    source = "rapenne-s/bento bootstrap.sh (a file REBOOT lets it reboot)"
-    expects = must_fail("onboard-host-config", "bento deploys and has reboots off")
-    tests = ONBOARDED
-
-    def wake(self, machine: Machine) -> None:
-        """Deploy it."""
-        deploy(
-            machine,
-            "{ lib, ... }: { services.bento.reboot.enable = lib.mkForce true; }\n",
-        )

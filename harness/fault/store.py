@@ -58,6 +58,26 @@ class Share(Fault):
         return replace(plan, extra=(*plan.extra, "-virtfs", f"{share},readonly=on"))
 
 
+class ForeignBind(Fault):
+    """A cache between two hosts, set up by hand."""
+
+    name = "foreign-store-bind-mounted"
+    story = "a path of somebody else's store is bind-mounted over one of the guest's"
+    source = "microvm.nix#366 (single paths of the host's store mounted)"
+    expects = must_fail(CRITERION, *_OWN)
+    tests = SESSIONS
+
+    def wake(self, machine: Machine) -> None:
+        """Mount a copy of a package over the package."""
+        run(
+            machine,
+            "path=$(readlink -f /run/current-system/sw/bin/sed | cut -d/ -f1-4)\n"
+            "mkdir -p /var/foreign\n"
+            'cp -a "$path" /var/foreign/copy\n'
+            'mount --bind /var/foreign/copy "$path"',
+        )
+
+
 class OpenFileCollected(Fault):
     """It goes by its roots alone."""
 

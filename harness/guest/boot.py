@@ -36,7 +36,8 @@ class Entry:
 
     `position` is how the boot loader itself would name it: GRUB's `1>0`, or the entry's
     file. `kernel` is the path as the menu has it; `kernel_file` and `kernel_sha256`
-    tell which file that is in the guest, or None where there is none.
+    tell which file that is in the guest, or None where there is none; `initrd_files`
+    and `initrd_sha256s` do so for the initrds.
     """
 
     position: str
@@ -47,6 +48,7 @@ class Entry:
     kernel_file: str | None = None
     kernel_sha256: str | None = None
     initrd_files: tuple[str | None, ...] = ()
+    initrd_sha256s: tuple[str | None, ...] = ()
     ident: str = ""
 
     @property
@@ -92,6 +94,7 @@ def read(guest: Guest) -> Bootloader:
     menu = parse(ask(guest, "boot.sh"))
     kernels = candidates(entry.kernel for entry in menu.entries)
     running = [f"/run/{name}-system/kernel" for name in ("booted", "current")]
+    running.append("/run/booted-system/initrd")
     initrds = candidates(path for entry in menu.entries for path in entry.initrds)
     found = ask(guest, "digest.sh", *running, *kernels, *initrds, timeout=180.0)
     return resolve(menu, parse_digests(found.text("digests")))
@@ -178,12 +181,13 @@ def resolve(menu: Bootloader, digests: Mapping[str, str]) -> Bootloader:
         return next((m + path for m in _MOUNTS if m + path in digests), None)
 
     def entry(bare: Entry) -> Entry:
-        kernel = file(bare.kernel)
+        kernel, initrds = file(bare.kernel), tuple(map(file, bare.initrds))
         return replace(
             bare,
             kernel_file=kernel,
             kernel_sha256=digests[kernel] if kernel else None,
-            initrd_files=tuple(file(path) for path in bare.initrds),
+            initrd_files=initrds,
+            initrd_sha256s=tuple(digests[i] if i else None for i in initrds),
         )
 
     entries = tuple(entry(bare) for bare in menu.entries)

@@ -302,11 +302,18 @@ def parse_mounts(text: str) -> tuple[Mount, ...]:
 
 
 def foreign(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    """Pick the mounts under `/nix`, or holding it, that are not the guest's disk."""
+    """Pick the mounts under `/nix`, or holding it, that are not the guest's disk.
+
+    Nix itself mounts nothing over a single path of its store, from wherever it comes.
+    """
     holding = [m for m in mounts if "/nix/store".startswith(m.point.rstrip("/") + "/")]
     holding = [m for m in holding if m.point == max(h.point for h in holding)]
     below = [m for m in mounts if m.point == "/nix" or m.point.startswith("/nix/")]
     suspects = dict.fromkeys((*holding, *below))
     return tuple(
-        m for m in suspects if m.fstype in FOREIGN or m.fstype.startswith("fuse")
+        m
+        for m in suspects
+        if m.fstype in FOREIGN
+        or m.fstype.startswith("fuse")
+        or m.point.startswith("/nix/store/")
     )

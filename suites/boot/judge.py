@@ -90,6 +90,13 @@ def judge_boot(
         digests == {kernel} and kernel,
         f"/run/booted-system/kernel is {kernel}, the menu has {digests}",
     )
+    digests = {d for e in menu.entries_for(expected.path) for d in e.initrd_sha256s}
+    initrd = menu.digests.get("/run/booted-system/initrd")
+    check.check(
+        "the booted initrd is byte for byte the boot loader's",
+        digests == {initrd} and initrd,
+        f"/run/booted-system/initrd is {initrd}, the menu has {digests}",
+    )
 
 
 def judge_alive(check: Recorder, machine: Machine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from harness import spec
 from harness.criteria import DECIDING
 from harness.errors import InputError
-from harness.fault import Fault, built_in, load
+from harness.fault import SUITES, Fault, built_in, load
 from harness.fault.ingress import DoorFault
 from harness.site import Setup
 from harness.site.ingress import render
@@ -19,7 +19,10 @@ from harness.site.ingress import render
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(built_in())
 # Checks whose names a suite puts together while it runs.
-COMPOSED = ("tcp:22 answers ", "the neighbour cache of ", "outage of ")
+COMPOSED = (
+    *("tcp:22 answers ", "the neighbour cache of ", "outage of "),
+    *("lab has Restart=", "nix-gc.timer is there", "forgejo-mcp answers"),
+)
 
 THIRD_PARTY = """
 from harness.fault import Fault, must_fail
@@ -41,6 +44,26 @@ def test_five_faults_for_each_deciding_criterion() -> None:
     count = Counter(c for kind in built_in().values() for c in kind.expects)
     assert {c: count[c] for c in DECIDING if count[c] < 5} == {}
     assert sum(kind.benign for kind in built_in().values()) >= 8
+
+
+def test_a_fault_for_whatever_has_a_suite() -> None:
+    """A criterion that nothing was ever seen to fail proves nothing."""
+    covered = {c for kind in built_in().values() for c in kind.expects}
+    assert set(SUITES) - covered == set()
+
+
+def test_no_two_faults_of_one_name() -> None:
+    """The second would hide the first."""
+    places = [
+        node.targets[0].id == "name" and ast.literal_eval(node.value)
+        for file in (ROOT / "harness/fault").glob("*.py")
+        for kind in ast.parse(file.read_text()).body
+        if isinstance(kind, ast.ClassDef)
+        for node in kind.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    ]
+    twice = [n for n, times in Counter(filter(None, places)).items() if times > 1]
+    assert twice == []
 
 
 def test_one_fast_fault_for_each_deciding_criterion() -> None:

@@ -136,6 +136,7 @@ def test_files_of_the_menu_are_found_where_they_are() -> None:
     assert resolved.default is not None
     assert resolved.default.kernel_file == "/boot/kernels/aaa-linux-7.3-bzImage"
     assert resolved.default.kernel_sha256 == digest
+    assert resolved.default.initrd_sha256s == (digest,)
     assert resolved.default.complete
     assert not resolved.entries[2].complete
 

@@ -151,8 +151,7 @@ def _print(rows: Sequence[Row]) -> None:
             f"[{_COLOURS[side.verdict]}]{side.verdict.value}[/]"
             for side in (row.old, row.new)
         )
-        mark = "*" if row.about else " "
-        name = f"{mark} {row.criterion}\n  {BY_ID[row.criterion].title}"
+        name = f"{'*' if row.about else ' '} {row.criterion}"
         lines.add_row(name, old, new, row.old.reason, row.new.reason)
         lines.add_row()
     show(lines)

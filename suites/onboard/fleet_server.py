@@ -118,10 +118,16 @@ class Enrolled:
         self.server.succeed("sh", "-c", _PUBLISH, home, change)
 
     def start_pull(self) -> str:
-        """Start the unit as its timer does; return the invocation before."""
-        before = self.dev.succeed("systemctl", "show", "-P", "InvocationID", UNIT)
+        """Start the unit as its timer does; return the invocation before, or nothing.
+
+        A pull that is under way is the one: its timer, stopped while the machine was
+        frozen, finds itself late and starts one as soon as a switch starts it.
+        """
+        said = self.dev.shell(_SHOW).stdout
+        seen = dict(line.partition("=")[::2] for line in said.splitlines())
         self.dev.succeed("systemctl", "start", "--no-block", UNIT)
-        return before.strip()
+        running = seen["ActiveState"] == "activating"
+        return "" if running else seen["InvocationID"]
 
     def pull(self) -> Pull:
         """Have one pull run to its end, whatever it comes to."""

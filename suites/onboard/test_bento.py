@@ -148,9 +148,10 @@ def test_pull_and_manual_switch_take_turns(
         refused.rc == _LOCKED and "Could not acquire lock" in refused.output,
         f"exit status {refused.rc}: {refused.output}",
     )
+    # It may well end with 4, because a unit failed meanwhile: the pull.
     check.check(
-        "the manual switch succeeds",
-        ended.succeeded,
+        "the manual switch takes effect",
+        _slow_unit(dev) == "active",
         f"exit status {ended.rc}: {ended.output[-800:]}",
     )
     check.check(

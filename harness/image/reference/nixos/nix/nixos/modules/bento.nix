@@ -42,7 +42,7 @@ in
 
         # In its own words what sftp has against it goes to sftp.log.
         fetch() {
-          printf '%s\n' "$@" | sftp -q -b - -F none -i ${escapeShellArg cfg.identityFile} \
+          printf '%s\n' "$@" | sftp -b - -F none -i ${escapeShellArg cfg.identityFile} \
             -oIdentitiesOnly=yes -oConnectTimeout=15 -oServerAliveInterval=10 \
             -oStrictHostKeyChecking=yes \
             -oUserKnownHostsFile=${escapeShellArg cfg.knownHostsFile} \

@@ -155,6 +155,8 @@ class DeletedExecutable(Fault):
         run(
             machine,
             f"{_WRITABLE}\nmkdir {path}\ncp /usr/bin/sleep {path}/sleep\n"
-            f"systemd-run --quiet --unit=orphan {path}/sleep infinity\n"
-            f"systemctl is-active --quiet orphan\nrm -rf {path}\n{_READ_ONLY}",
+            # Not before it is executed: an emulated one takes its time.
+            "systemd-run --quiet --service-type=exec --unit=orphan"
+            f" {path}/sleep infinity\nrm -rf {path}\n{_READ_ONLY}\n"
+            "systemctl is-active --quiet orphan",
         )

@@ -44,8 +44,8 @@ class Witness:
         self._await_page()
         after = self.dev.lab.state()
         _must_have_restarted(event, rebuilt, before, after)
-        self._judge_lab(event, before, after)
         self.judge_sessions(event, after, rebuilt.since)
+        self._judge_lab(event, before, after)
         return after
 
     def _await_page(self) -> None:
@@ -73,6 +73,17 @@ class Witness:
     def judge_sessions(self, event: str, after: LabState, since: float) -> None:
         """Demand the same processes and terminals, and an unbroken heartbeat."""
         check, first = self.check.check, self.first
+        # First what a person wants to know: it becomes the reason in the report.
+        was = {name: one.identity for name, one in first.sessions.items()}
+        now = {name: one.identity for name, one in after.sessions.items()}
+        lost = [name for name, identity in was.items() if now.get(name) != identity]
+        check(
+            "same session processes on the same terminals",
+            not lost,
+            f"{event}: {', '.join(lost) or 'none'} of {len(was)} sessions died or "
+            f"were replaced; lab had KillMode={first.kill_mode} (pid, start time and "
+            f"pty were {was}, are {now})",
+        )
         check(
             "same tmux server",
             after.server
@@ -84,15 +95,6 @@ class Witness:
             "exactly one tmux server",
             len(after.sockets) == 1,
             f"{event}: listening are {after.sockets}",
-        )
-        was = {name: one.identity for name, one in first.sessions.items()}
-        now = {name: one.identity for name, one in after.sessions.items()}
-        lost = [name for name, identity in was.items() if now.get(name) != identity]
-        check(
-            "same session processes on the same terminals",
-            not lost,
-            f"{event}: {', '.join(lost) or 'none'} of {len(was)} sessions died or "
-            f"were replaced (pid, start time and pty were {was}, are {now})",
         )
         for name in HEARTBEATS:
             self._judge_heartbeat(event, name, since)

@@ -54,7 +54,7 @@ class NoAuthRequest(DoorFault):
 
     name = "ingress-without-auth"
     story = "the web VM's vhost asks for no login"
-    source = "coding-lab docs/reference/lab-v0, ops.md (proxy); failures N12"
+    source = "coding-lab docs/reference/lab-v0, ops.md (proxy)"
     line = "auth_request /internal/authz;"
 
 
@@ -81,7 +81,7 @@ class RemoteUserPassed(DoorFault):
 
     name = "remote-user-passed-through"
     story = "the web VM passes on the Remote-User that a visitor sent"
-    source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies); failures N12"
+    source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies)"
     expects = must_fail(CRITERION, "a forged Remote-User does not get through")
     line = "proxy_set_header Remote-User $user;"
 
@@ -104,7 +104,7 @@ class StillProxied(DoorFault):
 
     name = "ingress-to-temporary"
     story = "the web VM still leads to the temporary address after the swap"
-    source = "coding-lab deployment-example-lab.nix (hard-coded); failures N12"
+    source = "coding-lab deployment-example-lab.nix (hard-coded)"
     expects = must_fail(CRITERION, "who has a session reaches lab on the final address")
     tests = SWAPPED
 

@@ -31,7 +31,7 @@ class NegativeCache(LanFault):
 
     name = "dnsmasq-negative-cache"
     story = "dnsmasq forwards the name, and still remembers that there was none"
-    source = "dnsmasq(8), --neg-ttl; failures N6"
+    source = "dnsmasq(8), --neg-ttl"
 
     @contextmanager
     def site(self, site: Site) -> Iterator[None]:
@@ -75,12 +75,17 @@ class BlackHole(LanFault):
 
 
 class NewHostKey(LanFault):
-    """Every bento pull stops, and every person is warned of an attack."""
+    """Every person is warned of an attack, and what was sealed for the key is lost.
+
+    Where lab needs one of those secrets it does not come back, which shows first.
+    """
 
     name = "ssh-host-key-changes"
     story = "dev's ssh host key is made anew at the next boot"
-    source = "nixos-infect#50, #107; failures N11"
-    expects = must_fail(CRITERION, "the ssh host key stays")
+    source = "nixos-infect#50, #107; srvos#148 (age key changed, secrets lost)"
+    expects = must_fail(
+        CRITERION, "the ssh host key stays", "tcp:8080 answers after the reboot"
+    )
 
     def wake(self, machine: Machine) -> None:
         """Remove it: sshd makes another before it starts."""

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = tuple(built_in())
 # Checks whose names a suite puts together while it runs.
 COMPOSED = (
-    *("tcp:22 answers ", "the neighbour cache of ", "outage of "),
+    *("tcp:22 answers ", "tcp:8080 answers ", "the neighbour cache of ", "outage of "),
     *("lab has Restart=", "nix-gc.timer is there", "forgejo-mcp answers"),
 )
 

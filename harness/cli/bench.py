@@ -17,7 +17,6 @@ from harness.cli.ground import (
     AccelChoice,
     FleetFile,
     StageName,
-    addresses,
     stand,
 )
 from harness.cli.say import live, show, table
@@ -62,7 +61,7 @@ def bench(
                 ground.fleet.network,
                 directory,
                 deadline=deadline,
-                reserved=addresses(ground.fleet),
+                reserved=ground.fleet.addresses,
             ) as site,
         ):
             rig = Rig(ground, site, stage, vm, progress)

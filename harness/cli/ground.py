@@ -13,8 +13,6 @@ from harness.deadline import Deadline
 from harness.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
-
     from harness.cli.say import Live
     from harness.stage import Ground
 
@@ -71,11 +69,3 @@ def _check_names(fleet: spec.Fleet, vm: str, stage: str) -> None:
         faults.append(Fault("command line", "--stage", stage, f"one of: {known}"))
     if faults:
         raise InputError("there is no such machine", faults)
-
-
-def addresses(fleet: spec.Fleet) -> set[IPv4Address]:
-    """Return every address that a machine of the spec may come to have."""
-    taken = {vm.ip for vm in fleet.vms.values()}
-    if fleet.migration is not None:
-        taken |= {fleet.migration.temporary, fleet.migration.final}
-    return taken

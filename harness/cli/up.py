@@ -15,7 +15,6 @@ from harness.cli.ground import (
     AccelChoice,
     FleetFile,
     StageName,
-    addresses,
     stand,
 )
 from harness.cli.running import Running, announce
@@ -60,7 +59,7 @@ def up(
             ground.fleet.network,
             directory,
             deadline=deadline,
-            reserved=addresses(ground.fleet),
+            reserved=ground.fleet.addresses,
         ) as site,
         ExitStack() as stack,
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
+from harness.site import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,16 @@ def program(machine: Machine, path: str, script: str) -> None:
     run(machine, f"mkdir -p {path.rpartition('/')[0]}")
     machine.write_file(path, f"#!/bin/sh\n{script}\n")
     run(machine, f"chmod 755 {path}")
+
+
+def leave_tap(machine: Machine, verb: str) -> None:
+    """Have the machine's tap be there again after each call of `verb`."""
+    script = layout.tap_up_script(layout.tap_name(machine.name))
+
+    def leave() -> None:
+        machine.site.capsule.script(script, "a tap to be left behind")
+
+    follow(machine, verb, leave)
 
 
 def follow(subject: object, verb: str, action: Callable[[], object]) -> None:

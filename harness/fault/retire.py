@@ -6,10 +6,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from harness.fault.base import must_fail
-from harness.fault.means import follow
+from harness.fault.means import follow, leave_tap
 from harness.fault.network import LanFault
 from harness.fault.shell import WeightIgnored
-from harness.site import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,12 +137,7 @@ class RetiredTapLeft(RetireFault):
 
     def wake(self, machine: Machine) -> None:
         """Put the tap back."""
-        script = layout.tap_up_script(layout.tap_name(machine.name))
-
-        def leave() -> None:
-            machine.site.capsule.script(script, "a tap to be left behind")
-
-        follow(machine, "retire", leave)
+        leave_tap(machine, "retire")
 
 
 class LeaseLeft(RetireFault):

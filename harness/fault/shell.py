@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import follow
+from harness.fault.means import follow, leave_tap
 from harness.fault.network import squat
 from harness.qemu import seed
-from harness.site import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,12 +62,7 @@ class TapLeft(Fault):
 
     def wake(self, machine: Machine) -> None:
         """Put the tap back after the crash."""
-        script = layout.tap_up_script(layout.tap_name(machine.name))
-
-        def leave() -> None:
-            machine.site.capsule.script(script, "a tap to be left behind")
-
-        follow(machine, "crash", leave)
+        leave_tap(machine, "crash")
 
 
 class Resized(Fault):

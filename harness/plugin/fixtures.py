@@ -21,7 +21,6 @@ from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from ipaddress import IPv4Address
     from pathlib import Path
 
     from harness.evidence import Recorder
@@ -126,21 +125,11 @@ def site(fleet: Fleet, fault: Fault | None, _test_directory: Path) -> Iterator[S
     deadline = Deadline.after(_OPEN_SITE_S, "the site to open")
     with (
         open_site(
-            fleet.network, _test_directory, deadline=deadline, reserved=_reserved(fleet)
+            fleet.network, _test_directory, deadline=deadline, reserved=fleet.addresses
         ) as opened,
         fault.site(opened) if fault else nullcontext(),
     ):
         yield opened
-
-
-def _reserved(fleet: Fleet) -> set[IPv4Address]:
-    # Addresses that machines take sooner or later: the site's own keep off them.
-    taken = {vm.ip for vm in fleet.vms.values()}
-    if fleet.migration:
-        taken |= {fleet.migration.temporary, fleet.migration.final}
-    if fleet.ingress:
-        taken |= {fleet.ingress.ip, fleet.ingress.auth.ip}
-    return taken
 
 
 @pytest.fixture(scope="session")

@@ -286,6 +286,16 @@ class Fleet(Model):
         """Names of the VMs that come up with their host, in the spec's order."""
         return tuple(name for name, vm in self.vms.items() if vm.autostart)
 
+    @property
+    def addresses(self) -> frozenset[IPv4Address]:
+        """Every address that is somebody's sooner or later; a site's own keep off."""
+        taken = {vm.ip for vm in self.vms.values()}
+        if self.migration:
+            taken |= {self.migration.temporary, self.migration.final}
+        if self.ingress:
+            taken |= {self.ingress.ip, self.ingress.auth.ip}
+        return frozenset(taken)
+
     def throwaway_vm(self, name: str) -> Vm:
         """Return the VM scaled down to the caps of [throwaway]."""
         vm, most = self.vms[name], self.throwaway

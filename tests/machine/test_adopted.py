@@ -81,12 +81,63 @@ def test_units_are_ordered_as_they_say(tmp_path: Path) -> None:
         read([tmp_path / name for name in texts])
 
 
+def test_drop_ins_and_files_of_variables(tmp_path: Path) -> None:
+    """A host's own changes to the module's unit, as systemd merges them."""
+    vm, told = tmp_path / "vm.service", tmp_path / "vm.env"
+    told.write_text("# the host's\n\nSIZE='2 G'\nNAME=dev\n")
+    vm.write_text("[Service]\nExecStart=/bin/vm $NAME\nEnvironment=NAME=old\n")
+    changes = tmp_path / "vm.service.d"
+    changes.mkdir()
+    (changes / "20-last.conf").write_text(
+        f"[Service]\nEnvironmentFile={told}\nEnvironmentFile=-/nowhere\nCPUWeight=50\n"
+    )
+    (changes / "10-first.conf").write_text(
+        "[Service]\nExecStart=\nExecStart=/bin/other\nCPUWeight=20\n"
+    )
+    main = read([vm]).main
+    assert [command.argv for command in main.commands("ExecStart")] == [("/bin/other",)]
+    assert main.environment == {"NAME": "dev", "SIZE": "2 G"}
+    assert main.last("CPUWeight") == "50"
+    told.unlink()
+    with pytest.raises(InputError, match="a readable file of variables") as caught:
+        read([vm])
+    assert "20-last.conf:2" in str(caught.value)
+
+
 def test_a_requirement_without_an_order_is_seen(tmp_path: Path) -> None:
     """`Requires=` alone starts both at once, and init loses the race."""
     vm, init = tmp_path / "vm.service", tmp_path / "init.service"
     vm.write_text("[Unit]\nRequires=init.service\n[Service]\nExecStart=/bin/vm\n")
     init.write_text("[Service]\nType=oneshot\nExecStart=/bin/init\n")
     assert read([vm, init]).unordered == ("init.service",)
+
+
+@pytest.mark.parametrize(
+    ("main", "init", "restarted"),
+    [
+        ("X-RestartIfChanged=false", "X-RestartIfChanged=no", []),
+        ("", "X-RestartIfChanged=false", ["vm.service"]),
+        ("X-RestartIfChanged=false", "", ["init.service"]),
+        ("X-ReloadIfChanged=true", "RemainAfterExit=no", []),
+        ("[Unit]\nX-RestartIfChanged=false", "X-StopIfChanged=false", [
+            "init.service", "vm.service",
+        ]),
+        ("[Unit]\nX-OnlyManualStart=1", "[Unit]\nRefuseManualStop=yes", []),
+    ],
+)  # fmt: skip
+def test_what_a_deploy_of_the_host_restarts(
+    tmp_path: Path, main: str, init: str, restarted: list[str]
+) -> None:
+    """Settings count in their own section, and who requires init goes with it."""
+    vm, oneshot = tmp_path / "vm.service", tmp_path / "init.service"
+    vm.write_text(
+        "[Unit]\nRequires=init.service\nAfter=init.service\n"
+        f"[Service]\nExecStart=/bin/vm\n{main}\n"
+    )
+    oneshot.write_text(
+        f"[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=/bin/i\n{init}\n"
+    )
+    assert list(read([vm, oneshot]).restarted_by_a_deploy) == restarted
 
 
 def test_qemu_is_scaled_down_and_given_our_channels() -> None:

@@ -102,6 +102,13 @@ class AdoptedMachine(Machine):
                 self.unit.state / file.relative_to(_STATE) if inside else file
             )
 
+    def deploy(self, **options: object) -> None:
+        """Do to the units what a deploy of the host would that changed all of them."""
+        super().deploy(**options)
+        if self.unit.units.restarted_by_a_deploy:
+            self.unit.stop()
+            self.start()
+
     def shutdown(self, timeout: float = 0.0) -> None:
         """Stop the units, which decide by themselves how long that may take.
 

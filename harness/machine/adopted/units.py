@@ -11,13 +11,13 @@ import re
 import shlex
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 _LISTS = frozenset(
     {
@@ -32,7 +32,7 @@ _COMMANDS = frozenset(
 )  # fmt: skip
 _WORDS = frozenset(
     {
-        "Environment", "StateDirectory", "RuntimeDirectory",
+        "Environment", "EnvironmentFile", "StateDirectory", "RuntimeDirectory",
         "ConditionPathExists",
     }
 )  # fmt: skip
@@ -49,9 +49,21 @@ _IDLE = frozenset(
         "Description", "Documentation", "SyslogIdentifier", "StandardOutput",
         "StandardError", "UMask", "StateDirectoryMode", "RuntimeDirectoryMode",
         "StartLimitIntervalSec", "StartLimitBurst", "Slice", "LimitNOFILE",
-        "LimitMEMLOCK", "OOMScoreAdjust", "DefaultDependencies",
+        "LimitMEMLOCK", "OOMScoreAdjust", "DefaultDependencies", "RefuseManualStop",
     }
 )  # fmt: skip
+# What keeps a deploy of the host from stopping a unit that it changed. Read in these
+# sections alone: nixpkgs switch-to-configuration-ng, src/main.rs, handle_modified_unit.
+_KEPT = {
+    ("Service", "X-RestartIfChanged"): "false",
+    ("Service", "X-ReloadIfChanged"): "true",
+    ("Unit", "X-OnlyManualStart"): "true",
+    ("Unit", "RefuseManualStop"): "true",
+}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "yes", "true", "on"), "true"),
+    **dict.fromkeys(("0", "no", "false", "off"), "false"),
+}
 _SECTIONS = frozenset({"Unit", "Service", "Install"})
 _TYPES = frozenset({"simple", "exec", "oneshot"})
 _KILL_MODES = frozenset({"control-group", "mixed", "process", "none"})
@@ -116,8 +128,19 @@ class UnitFile:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that its commands get."""
-        pairs = (word.partition("=") for word in self.all("Environment"))
+        words = (*self.all("Environment"), *self.all("EnvironmentFile"))
+        pairs = (word.partition("=") for word in words)
         return {name: value for name, _, value in pairs}
+
+    @property
+    def outlives_a_deploy(self) -> bool:
+        """Whether a deploy of the host that changes it leaves it as it runs.
+
+        A oneshot that does not remain is not running, so there is nothing to stop.
+        """
+        kept = any(self.last(key) == value for (_, key), value in _KEPT.items())
+        remains = _BOOLEANS.get(self.last("RemainAfterExit")) == "true"
+        return kept or (self.oneshot and not remains)
 
     @property
     def autostart(self) -> bool:
@@ -136,6 +159,23 @@ class Units:
     before: tuple[UnitFile, ...]
     main: UnitFile
     unordered: tuple[str, ...] = ()
+
+    @property
+    def restarted_by_a_deploy(self) -> tuple[str, ...]:
+        """Name the units whose change takes the machine down when its host deploys.
+
+        Its own, and those that it is stopped with (systemd.unit(5): `Requires=`,
+        `BindsTo=` and `PartOf=` pass an explicit stop on).
+        """
+        known = {unit.name: unit for unit in (*self.before, self.main)}
+        open_, found = [self.main.name], set[str]()
+        while open_:
+            name = open_.pop()
+            if name in known and name not in found:
+                found.add(name)
+                for key in ("Requires", "BindsTo", "PartOf"):
+                    open_ += known[name].all(key)
+        return tuple(n for n in known if n in found and not known[n].outlives_a_deploy)
 
     @property
     def text(self) -> str:
@@ -209,12 +249,21 @@ def _absent(found: list[UnitFile]) -> Iterator[Fault]:
 
 
 def _read(path: Path, faults: list[Fault]) -> UnitFile | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        faults.append(Fault(str(path), "", "", f"a readable unit file ({error})"))
-        return None
+    """Read a unit file, then the drop-ins that lie beside it in `<name>.d`."""
     unit = UnitFile(path, path.name, {})
+    drop_ins = path.with_name(f"{path.name}.d").glob("*.conf")
+    for file in (path, *sorted(drop_ins, key=lambda found: found.name)):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            faults.append(Fault(str(file), "", "", f"a readable unit file ({error})"))
+            return None
+        _merge(unit, file, text, faults)
+    return unit
+
+
+def _merge(unit: UnitFile, path: Path, text: str, faults: list[Fault]) -> None:
+    """Take all settings of one file."""
     section = ""
     for number, line in _lines(text):
         where = f"{path}:{number}"
@@ -226,9 +275,10 @@ def _read(path: Path, faults: list[Fault]) -> UnitFile | None:
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
             faults.append(Fault(where, line, "", "a setting, KEY=VALUE"))
+        elif (section, key) in _KEPT:
+            unit.settings[key] = (_BOOLEANS.get(value, value),)
         elif not section.startswith("X-") and not key.startswith("X-"):
             faults += _take(unit, where, key, value)
-    return unit
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -272,7 +322,8 @@ def _values(key: str, value: str, name: str) -> list[str]:
     if key in _LISTS:
         return _specified(value, name).split()
     if key in _WORDS:
-        return shlex.split(_specified(value, name))
+        read = _variables if key == "EnvironmentFile" else shlex.split
+        return read(_specified(value, name))
     for kind, allowed in (("Type", _TYPES), ("KillMode", _KILL_MODES)):
         if key == kind and value not in allowed:
             raise ValueError(f"one of {', '.join(sorted(allowed))}")
@@ -281,6 +332,19 @@ def _values(key: str, value: str, name: str) -> list[str]:
     if key == "CPUWeight" and not (value.isdigit() and 1 <= int(value) <= 10000):  # noqa: PLR2004 - systemd's own limits
         raise ValueError("a whole number from 1 to 10000")
     return [_specified(value, name)]
+
+
+def _variables(value: str) -> list[str]:
+    """Read a file of variables, which may be missing only behind a `-`."""
+    file = Path(value.removeprefix("-"))
+    if value.startswith("-") and not file.exists():
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"a readable file of variables ({error})") from error
+    told = [line for line in lines if line.strip() and line.strip()[0] not in "#;"]
+    return ["".join(shlex.split(line)) for line in told]
 
 
 def _command(line: str, name: str) -> Command:

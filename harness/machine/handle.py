@@ -331,6 +331,13 @@ class Machine(Views):
             log.warning("%s: %s; ending QEMU", self.name, error.summary)
         self.end()
 
+    def deploy(self, **options: object) -> None:
+        """Have the host deploy other options for this VM, as its next start has them.
+
+        Whatever runs is left alone: `restartIfChanged = false`.
+        """
+        self.vm = self.recipe.vm = self.vm.model_copy(update=options)
+
     def retire(self) -> None:
         """Take it off its host for good: shutdown, then its state directory goes."""
         self.shutdown()

@@ -1,12 +1,13 @@
-"""`shell-lifecycle`: the order of steps, and that a crash leaves nothing behind."""
+"""`shell-lifecycle`: the order of steps, and what crash, stop and deploy leave."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
+from harness.errors import GuestFailure, NotExercised
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
@@ -22,6 +23,9 @@ pytestmark = [
 _START = ["init", "tap-up", "qemu"]
 _END = ["qemu-end", "tap-down"]
 _CANARY = "/root/canary"
+_MORE_MIB = 256
+# Of ext4, when it finds a journal to replay or files that nobody names any more.
+_RECOVERY = re.compile(r"EXT4-fs .*(?:recovery complete|orphan cleanup).*")
 
 
 def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> None:
@@ -83,8 +87,16 @@ def test_shutdown_is_the_guests_own(
 ) -> None:
     """Stopping the unit lets the guest end itself; it is no power cut."""
     check.note(f"power button pressed at stage {stage}")
+    boot_id = dev.boot_id
+    # Not synced on purpose: whoever ends by himself writes it out.
+    dev.write_file(_CANARY, boot_id)
     mark = dev.console.size
-    dev.shutdown()
+    try:
+        dev.shutdown()
+        ended = "by itself"
+    except GuestFailure as cut:
+        ended = str(cut)
+    check.check("the guest ends by itself", ended == "by itself", ended)
     said = dev.console.since(mark)
     check.check(
         "the guest reached its own power-off",
@@ -97,3 +109,41 @@ def test_shutdown_is_the_guests_own(
         dev.unit.journal.order[-2:] == _END,
         " → ".join(dev.unit.journal.order),
     )
+
+    dev.start()
+    if dev.boot_id == boot_id:
+        raise NotExercised("the second start booted anew")
+    check.check(
+        "what the guest wrote last is still there",
+        dev.execute("cat", _CANARY).stdout == boot_id,
+        f"{_CANARY} is lost: the guest's caches were not written out",
+    )
+    recovered = _RECOVERY.findall(dev.succeed("dmesg"))
+    check.check(
+        "the file systems were left clean", not recovered, f"kernel: {recovered}"
+    )
+
+
+def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
+    """The host gets another QEMU, the VM another size: what runs goes on running."""
+    boot_id, pid, mem = dev.boot_id, dev.emulator.pid, _memory(dev)
+    dev.deploy(mem=dev.vm.mem + _MORE_MIB)
+    check.check(
+        "a deploy of the host leaves the machine running",
+        dev.running and dev.emulator.pid == pid and dev.boot_id == boot_id,
+        f"QEMU was {pid}, is {dev.emulator.pid}; boot id was {boot_id}, "
+        f"is {dev.boot_id}",
+    )
+    dev.crash()
+    dev.start()
+    grown = _memory(dev) - mem
+    check.check(
+        "the next start has what was deployed",
+        abs(grown - _MORE_MIB) <= _MORE_MIB // 4,
+        f"{_MORE_MIB} MiB were added, the guest sees {grown} more",
+    )
+
+
+def _memory(dev: Machine) -> int:
+    """Ask the guest how much memory it has, in MiB."""
+    return int(dev.read_file("/proc/meminfo").split()[1]) // 1024

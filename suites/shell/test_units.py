@@ -80,3 +80,9 @@ def test_unit_settings(
         main.seconds("TimeoutStopSec", 90.0) >= 30.0,
         f"TimeoutStopSec={main.last('TimeoutStopSec')}: a guest needs time to end",
     )
+    check.check(
+        "a deploy of the host does not restart the unit",
+        not units.restarted_by_a_deploy,
+        f"a change of {', '.join(units.restarted_by_a_deploy)} stops {main.name}; "
+        "restartIfChanged = false puts X-RestartIfChanged=false into [Service]",
+    )

@@ -44,6 +44,19 @@ class LustrateIgnored(EditedInfect):
     edit = "s,etc/NIXOS_LUSTRATE,etc/NIXOS_LUSTRATE.never,"
 
 
+class EmptyBoot(EditedInfect):
+    """A variable that is only set where there is an ESP."""
+
+    name = "empty-boot-file-system"
+    story = "on BIOS the conversion has no name for /boot, and ends before the loader"
+    source = "nixos-infect#255, #258, #261 (bootFs set under isEFI alone)"
+    expects = must_fail(CRITERION, "the conversion succeeds")
+    edit = (
+        "s,^NIXOS_INSTALL_BOOTLOADER=1,"
+        "bootFs=; mv -v $bootFs $bootFs.bak || cp -a $bootFs $bootFs.bak\\n&,"
+    )
+
+
 class NetworkLost(EditedInfect):
     """It boots, and nobody can tell."""
 

@@ -15,6 +15,7 @@ from harness.site.dnsmasq import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from harness.machine import Machine
     from harness.site import LanHost, Site
@@ -44,6 +45,32 @@ class NegativeCache(LanFault):
                 site.dns.query(name)
             with _dnsmasq(site, resolver, f"host-record={name},{self.move.final}"):
                 yield
+
+
+class LeasedName(LanFault):
+    """A throwaway guest that calls itself dev, and asks for an address."""
+
+    name = "lease-named-dev"
+    story = "a DHCP lease of the same host name wins over dnsmasq's address= line"
+    source = "dnsmasq(8), --address (hosts and leases override it for single names)"
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Serve the name by address=, and DHCP with one lease, as its file keeps it."""
+        name = self.name_of(self.move.final, site)
+        host, _, domain = name.partition(".")
+        leases = site.directory / "dnsmasq.leases"
+        # Expiry, MAC, address, host name, client id; 0 never expires.
+        mac = "02:00:00:00:00:98"
+        leases.write_text(f"0 {mac} {self.move.temporary} {host} *\n")
+        first, last = site.network.gateway + 220, site.network.gateway + 229
+        site.dns.options += [
+            f"address=/{name}/{self.move.final}",
+            f"domain={domain}",
+            f"dhcp-range={first},{last},1h",
+            f"dhcp-leasefile={leases}",
+        ]
+        site.dns.remove(name)
+        return super().site(site)
 
 
 class BlackHole(LanFault):

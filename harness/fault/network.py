@@ -62,7 +62,7 @@ class WrongRecord(LanFault):
 
     name = "dns-still-temporary"
     story = "DNS still names the temporary address after the swap"
-    source = "dnsmasq(8), --address (a DHCP lease of that name wins over it)"
+    source = "the plan's PR3 (the record has to follow the address)"
     fast = True
 
     def site(self, site: Site) -> AbstractContextManager[object]:

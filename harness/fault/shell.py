@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 from harness.fault.base import Fault, must_fail
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from harness.spec import Fleet
 
 CRASH = ("suites/shell/test_lifecycle.py::test_crash_and_second_start",)
+STOP = ("suites/shell/test_lifecycle.py::test_shutdown_is_the_guests_own[cloud]",)
+DEPLOY = ("suites/shell/test_lifecycle.py::test_deploy_of_the_host",)
 SIZE = ("suites/shell/test_options.py::test_memory_and_cpus",)
 DISK = ("suites/shell/test_options.py::test_disk",)
 AUTOSTART = ("suites/shell/test_host_options.py::test_autostart",)
@@ -63,6 +66,50 @@ class TapLeft(Fault):
     def wake(self, machine: Machine) -> None:
         """Put the tap back after the crash."""
         leave_tap(machine, "crash")
+
+
+class PowerCut(Fault):
+    """No ExecStop= that asks the guest."""
+
+    name = "stop-is-a-power-cut"
+    story = "stopping the unit sends QEMU SIGTERM, of which the guest never hears"
+    source = "d2b#100; ghaf#1958; qemu(1), system emulation (SIGTERM ends it at once)"
+    expects = must_fail("shell-lifecycle", "the guest ends by itself")
+    tests = STOP
+
+    def wake(self, machine: Machine) -> None:
+        """Signal QEMU where the power button would be pressed."""
+        qmp = machine.qmp()
+        execute = qmp.execute
+
+        def cut(command: str, **arguments: object) -> object:
+            if command == "system_powerdown":
+                machine.emulator.signal(SIGTERM)
+                return None
+            return execute(command, **arguments)
+
+        setattr(qmp, "execute", cut)  # noqa: B010
+
+
+class DeployRestarts(Fault):
+    """Every change of nixpkgs, from now on."""
+
+    name = "host-deploy-restarts-the-vm"
+    story = "a deploy of the host restarts the VM, although its guest did not change"
+    source = "microvm.nix#104, #283, #286"
+    expects = must_fail(
+        "shell-lifecycle", "a deploy of the host leaves the machine running"
+    )
+    tests = DEPLOY
+
+    def wake(self, machine: Machine) -> None:
+        """Stop and start it, as a unit without restartIfChanged = false would be."""
+
+        def restart() -> None:
+            machine.shutdown()
+            machine.start()
+
+        follow(machine, "deploy", restart)
 
 
 class Resized(Fault):

@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings.list_criteria:
         from harness.plugin.listing import Listing  # noqa: PLC0415 - only when used
 
-        config.pluginmanager.register(Listing(config), "acceptance-listing")
+        config.pluginmanager.register(Listing(settings.reports), "acceptance-listing")
     elif settings.wants_suites:
         from harness.plugin.session import register  # noqa: PLC0415 - heavy
 

@@ -1,36 +1,102 @@
-"""`--list-criteria`: the register with the tests that judge each row."""
+"""`--list-criteria`: the register with each row's tests, and the faults they tell."""
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.criteria import REGISTER
+from harness.fault import built_in
 from harness.plugin.markers import misuse, subject_of
+from harness.report.history import rulings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.criteria import Criterion
+
+_INDENT = " " * 6
+_WIDTH = 88
+_NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What there is for each row: node ids, names of faults, and how they last ended.
+
+    `verdicts` has only the faults that were run into this project's reports.
+    """
+
+    tests: Mapping[str, Sequence[str]]
+    faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: Sequence[pytest.Item], reports: Path) -> Register:
+        """Sort tests and faults by what they are about."""
+        tests, faults = defaultdict(list), defaultdict(list)
+        for item in items:
+            for criterion in subject_of(item).criteria:
+                tests[criterion].append(item.nodeid)
+        for name, fault in built_in().items():
+            for criterion in fault.expects:
+                faults[criterion].append(name)
+        return cls(tests, faults, rulings(reports))
+
+    def render(self) -> str:
+        """Render all rows."""
+        lines = [line for row in REGISTER for line in self._row(row)]
+        lines.append("* decides the exit status of a full run")
+        return "\n".join(lines) + "\n"
+
+    def _row(self, row: Criterion) -> Iterator[str]:
+        yield f"{'*' if row.decides else ' '} {row.id}: {row.title}"
+        tests = self.tests.get(row.id, ())
+        yield from (f"{_INDENT}{nodeid}" for nodeid in tests)
+        if not tests:
+            yield _INDENT + (f"(needs {row.needs})" if row.needs else "(no test)")
+        if faults := self.faults.get(row.id):
+            yield from textwrap.wrap(
+                self._told(faults),
+                _WIDTH,
+                initial_indent=_INDENT,
+                subsequent_indent=_INDENT + "  ",
+                break_on_hyphens=False,
+            )
+
+    def _told(self, faults: Sequence[str]) -> str:
+        """Say which faults the tests have to tell, and whether they last did."""
+        must = f"must tell {len(faults)} faults"
+        groups = defaultdict(list)
+        for name in faults:
+            groups[self.verdicts.get(name, _NOT_RUN)].append(name)
+        if [*groups] == [_NOT_RUN]:
+            return f"{must}: {', '.join(faults)}"
+        told = (
+            f"{len(groups[verdict])} {verdict}: {', '.join(groups[verdict])}"
+            for verdict in sorted(groups)
+        )
+        return f"{must}, when last run here {'; '.join(told)}"
 
 
 class Listing:
     """Collects tests, prints the register, runs nothing."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.text = ""
+    def __init__(self, reports: Path) -> None:
+        self.reports = reports
+        self.register = Register({})
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Sort the tests by what they judge; raises UsageError for misused markers."""
         if faults := misuse(items):
             raise pytest.UsageError("\n".join(faults))
-        tests = defaultdict(list)
-        for item in items:
-            for criterion in subject_of(item).criteria:
-                tests[criterion].append(item.nodeid)
-        self.text = render(tests)
+        self.register = Register.of(items, self.reports)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -49,19 +115,4 @@ class Listing:
     ) -> None:
         """Print the register."""
         terminalreporter.section("register of criteria")
-        terminalreporter.write(self.text or render({}))
-
-
-def render(tests: Mapping[str, Sequence[str]]) -> str:
-    """Render the register with the tests of each row."""
-    lines = []
-    for row in REGISTER:
-        star = "*" if row.decides else " "
-        lines.append(f"{star} {row.id}: {row.title}")
-        lines += [f"      {nodeid}" for nodeid in tests.get(row.id, ())]
-        if not tests.get(row.id):
-            lines.append(
-                f"      (needs {row.needs})" if row.needs else "      (no test)"
-            )
-    lines.append("* decides the exit status of a full run")
-    return "\n".join(lines) + "\n"
+        terminalreporter.write(self.register.render())

@@ -50,6 +50,10 @@ class Child:
             path.write_text(dedent(content))
         return cls(directory)
 
+    def listed(self) -> str:
+        """Return the register that it prints, on one line."""
+        return " ".join(self.run("--list-criteria").stdout.split())
+
     def argv(self, *args: str) -> list[str]:
         """Give the command line."""
         return [sys.executable, "-m", "pytest", *args]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.report import dump
 from tests.plugin.child import Child
+from tests.report.samples import results, with_controls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,27 @@ def test_register_with_tests(tmp_path: Path) -> None:
     assert "      (no test)" in lines
     assert "must not run" not in ended.stdout
     assert not (tmp_path / "reports").exists()
+
+
+def test_register_with_faults(tmp_path: Path) -> None:
+    """Each row has the faults that it must tell, and how the newest report has them."""
+    child = Child.made_of(tmp_path, GOOD)
+    assert "must tell 10 faults: killmode-control-group," in child.listed()
+    newest = with_controls(results())
+    (missed, *_) = newest.controls
+    older = newest.model_copy(
+        update={
+            "run": newest.run.model_copy(update={"started": "2020-01-01T00:00:00"}),
+            "controls": (missed.model_copy(update={"verdict": "missed"}),),
+        }
+    )
+    for name, each in (("20260101T000000Z", newest), ("20200101T000000Z", older)):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "results.json").write_text(dump(each))
+    (tmp_path / "reports" / "2torn").mkdir()
+    (tmp_path / "reports" / "2torn" / "results.json").write_text("{")
+    told = "10 faults, when last run here 1 caught: killmode-control-group; 9 not run:"
+    assert told in child.listed()
 
 
 def test_register_without_suites(tmp_path: Path) -> None:

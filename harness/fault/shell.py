@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CRASH = ("suites/shell/test_lifecycle.py::test_crash_and_second_start",)
 STOP = ("suites/shell/test_lifecycle.py::test_shutdown_is_the_guests_own[cloud]",)
+REBOOT = ("suites/shell/test_lifecycle.py::test_reboot_from_inside",)
 DEPLOY = ("suites/shell/test_lifecycle.py::test_deploy_of_the_host",)
 SIZE = ("suites/shell/test_options.py::test_memory_and_cpus",)
 DISK = ("suites/shell/test_options.py::test_disk",)
@@ -89,6 +90,20 @@ class PowerCut(Fault):
             return execute(command, **arguments)
 
         setattr(qmp, "execute", cut)  # noqa: B010
+
+
+class RebootEnds(Fault):
+    """For a restart policy that takes exit status 0 for an end that was meant."""
+
+    name = "reboot-ends-the-machine"
+    story = "QEMU has -no-reboot, and nobody starts it again when the guest reboots"
+    source = "microvm.nix lib/runners/qemu.nix (-no-reboot); penguin#884"
+    expects = must_fail("shell-lifecycle", "a reboot from inside comes back")
+    tests = REBOOT
+
+    def plan(self, plan: MachinePlan) -> MachinePlan:
+        """Add the option, which no frozen state knows of."""
+        return replace(plan, extra=(*plan.extra, "-no-reboot"))
 
 
 class DeployRestarts(Fault):

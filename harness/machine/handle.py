@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.machine.recipe import Recipe
-    from harness.qemu import Console, Emulator, Qmp
+    from harness.qemu import Console, Emulator, Event, Qmp
     from harness.site import Site
 
 log = logging.getLogger(__name__)
 
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
-_REBOOT_S = 90.0
+REBOOT_S = 90.0
 _SHUTDOWN_S = 45.0
 _COMMAND_S = 60.0
 _UNIT_S = 60.0
@@ -269,16 +269,14 @@ class Machine(Views):
         self.restored_from = None
         self.start(timeout)
 
-    def reboot(self, timeout: float = _REBOOT_S) -> Reboot:
+    def reboot(self, timeout: float = REBOOT_S) -> Reboot:
         """Reboot from inside, and prove it by QEMU's reset and a new boot id."""
         old, started = self.boot_id, time.monotonic()
         mark = len(self.qmp().events)
         deadline = self.deadline(timeout, "the guest to come back from its reboot")
         with self._judged("did not come back from its reboot", self._last_line):
             self.begin_reboot()
-            event = self.qmp().wait_event(
-                "RESET", deadline=deadline, since=mark, check=self.check
-            )
+            event = self._await_reset(mark, deadline)
             self.agent.close()
             self.wait_ready(deadline)
         new = self.boot_id
@@ -287,6 +285,22 @@ class Machine(Views):
                 f"{self.name}: did not reboot", seen=f"{event.data}, boot id {new}"
             )
         return Reboot(old, new, time.monotonic() - started)
+
+    def _await_reset(self, mark: int, deadline: Deadline) -> Event:
+        """Wait for QEMU's reset; GuestFailure where QEMU ends in its place."""
+        try:
+            return self.qmp().wait_event(
+                "RESET", deadline=deadline, since=mark, check=self.check
+            )
+        except MachineDied as death:
+            events = self.qmp().events[mark:]
+            if all(event.data.get("reason") != "guest-reset" for event in events):
+                raise
+            raise GuestFailure(
+                f"{self.name}: its QEMU ended when the guest rebooted",
+                seen=death.seen,
+                hint="QEMU's -no-reboot does that; its unit then has to start it again",
+            ) from death
 
     def begin_reboot(self) -> None:
         """Have the guest begin to reboot, and await nothing, not even the command.

@@ -124,6 +124,32 @@ def test_shutdown_is_the_guests_own(
     )
 
 
+def test_reboot_from_inside(dev: Machine, site: Site, check: Recorder) -> None:
+    """A guest that reboots comes back by itself, with its tap and its address."""
+    boot_id = dev.boot_id
+    try:
+        back = dev.reboot().new
+    except GuestFailure as gone:
+        back = str(gone)
+    check.require(
+        "a reboot from inside comes back",
+        dev.running and back == dev.boot_id != boot_id,
+        f"boot id was {boot_id}, then: {back}",
+    )
+    dev.wait_for_open_port(22)
+    check.check(
+        "one tap, on the bridge",
+        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
+        f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
+    )
+    owners = site.client.arping(dev.vm.ip, window=1.0)
+    check.check(
+        "its address is its own",
+        owners == {dev.vm.mac},
+        f"{sorted(owners)} answer for {dev.vm.ip}",
+    )
+
+
 def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
     """The host gets another QEMU, the VM another size: what runs goes on running."""
     boot_id, pid, mem = dev.boot_id, dev.emulator.pid, _memory(dev)

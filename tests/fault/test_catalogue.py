@@ -77,7 +77,10 @@ def test_the_tests_of_a_fault_exist(name: str) -> None:
     """A node id that nobody has would judge nothing."""
     for nodeid in load(name).selection:
         file, _, test = nodeid.partition("::")
-        tree = ast.parse((ROOT / file).read_text())
+        test, _, parameter = test.removesuffix("]").partition("[")
+        text = (ROOT / file).read_text()
+        assert f'"{parameter}"' in text or not parameter, nodeid
+        tree = ast.parse(text)
         functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
         assert test in functions, nodeid
 

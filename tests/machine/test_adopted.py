@@ -86,10 +86,12 @@ def test_drop_ins_and_files_of_variables(tmp_path: Path) -> None:
     vm, told = tmp_path / "vm.service", tmp_path / "vm.env"
     told.write_text("# the host's\n\nSIZE='2 G'\nNAME=dev\n")
     vm.write_text("[Service]\nExecStart=/bin/vm $NAME\nEnvironment=NAME=old\n")
+    assert not read([vm]).main.restarts
     changes = tmp_path / "vm.service.d"
     changes.mkdir()
     (changes / "20-last.conf").write_text(
         f"[Service]\nEnvironmentFile={told}\nEnvironmentFile=-/nowhere\nCPUWeight=50\n"
+        "Restart=on-success\n"
     )
     (changes / "10-first.conf").write_text(
         "[Service]\nExecStart=\nExecStart=/bin/other\nCPUWeight=20\n"
@@ -98,6 +100,7 @@ def test_drop_ins_and_files_of_variables(tmp_path: Path) -> None:
     assert [command.argv for command in main.commands("ExecStart")] == [("/bin/other",)]
     assert main.environment == {"NAME": "dev", "SIZE": "2 G"}
     assert main.last("CPUWeight") == "50"
+    assert main.restarts
     told.unlink()
     with pytest.raises(InputError, match="a readable file of variables") as caught:
         read([vm])

@@ -168,6 +168,16 @@ def test_a_reboot_that_never_happens_is_the_guests_fault(bench: Bench) -> None:
             machine.reboot(timeout=1)
 
 
+def test_a_qemu_that_ends_at_a_reboot_is_the_shells_fault(bench: Bench) -> None:
+    """It came to an end of its own, so nothing of the instrument broke."""
+    with bench.launched() as (machine, _):
+        machine.qmp().execute("set-action", reboot="shutdown")
+        with pytest.raises(GuestFailure, match="ended when the guest rebooted") as end:
+            machine.reboot(timeout=20)
+        assert "guest-reset" in end.value.seen
+        assert not machine.running
+
+
 def test_a_shutdown_is_the_guests_own(bench: Bench, site: Site) -> None:
     """The power button was pressed, the guest did the rest; then it starts again."""
     with bench.launched() as (machine, _):

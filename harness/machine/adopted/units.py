@@ -133,6 +133,11 @@ class UnitFile:
         return {name: value for name, _, value in pairs}
 
     @property
+    def restarts(self) -> bool:
+        """Whether systemd starts it again after an end with status 0."""
+        return self.last("Restart") in ("always", "on-success")
+
+    @property
     def outlives_a_deploy(self) -> bool:
         """Whether a deploy of the host that changes it leaves it as it runs.
 

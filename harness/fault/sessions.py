@@ -69,6 +69,17 @@ class Mixed(LabDropIn):
     lines = "KillMode=mixed"
 
 
+class DeployerKilled(ControlGroup):
+    """The switch kills whoever asked for it."""
+
+    name = "switch-kills-its-own-session"
+    story = "a switch that was started in a session ends half-way with that session"
+    source = "nixpkgs#39118; rapenne-s/bento utils/bento.nix (restartIfChanged = false)"
+    expects = must_fail(CRITERION, "a switch from inside a session comes to its end")
+    tests = ("suites/sessions/test_switch.py::test_switch_from_inside_a_session",)
+    fast = False
+
+
 class SocketDrift(LabDropIn):
     """The old server lives on, the new lab talks to another one."""
 

@@ -102,16 +102,23 @@ class Rebuilding:
 
 
 def start(
-    guest: Guest, verb: str, *, module: str | None, rollback: bool, file: str
+    guest: Guest,
+    verb: str,
+    *,
+    module: str | None,
+    rollback: bool,
+    file: str,
+    cgroup: str = "",
 ) -> Rebuilding:
     """Start a rebuild; `module` is the text of a NixOS module to add to the host's own.
 
     The module goes to `file` in the guest, beside an import of the configuration that
-    the host has, and `nixos-rebuild` is pointed there.
+    the host has, and `nixos-rebuild` is pointed there. `cgroup` is the control group
+    that it joins first, none when empty.
     """
     argv = (verb, "--rollback") if rollback else (verb,)
     text = configuration(module) if module is not None else ""
-    words = shlex.join([file if text else "", text, *argv])
+    words = shlex.join([cgroup, file if text else "", text, *argv])
     script = f"set -- {words}\n{load('rebuild.sh')}"
     job = jobs.start(guest, f"rebuild-{verb}", script)
     return Rebuilding(job, ("nixos-rebuild", *argv))

@@ -137,16 +137,27 @@ class System:
         return boot.read(self._guest)
 
     def start_rebuild(
-        self, verb: str, module: str | None = None, *, rollback: bool = False
+        self,
+        verb: str,
+        module: str | None = None,
+        *,
+        rollback: bool = False,
+        cgroup: str = "",
     ) -> Rebuilding:
         """Start `nixos-rebuild VERB` and return while it runs.
 
         `module` is the text of a NixOS module, added to the host's configuration for
-        this rebuild alone: the next one starts from the host's own again.
+        this rebuild alone: the next one starts from the host's own again. `cgroup` is
+        the control group to run it in, as typed into a terminal there.
         """
         file = f"/root/acceptance/{next(self._numbers)}.nix"
         return rebuild.start(
-            self._guest, verb, module=module, rollback=rollback, file=file
+            self._guest,
+            verb,
+            module=module,
+            rollback=rollback,
+            file=file,
+            cgroup=cgroup,
         )
 
     def rebuild(

@@ -81,6 +81,24 @@ def test_switch_that_reexecutes_systemd(
     witness.judge_restart("switch with daemon-reexec", rebuilt, witness.first)
 
 
+def test_switch_from_inside_a_session(
+    dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
+) -> None:
+    """Whoever works in a session deploys from there, and restarts what it lives in."""
+    witness = Witness.of(dev, check, budgets)
+    inside = witness.first.control_group
+    rebuilding = dev.system.start_rebuild("switch", fleet.lab.changed(1), cgroup=inside)
+    rebuilt = rebuilding.wait()
+    if "cgroup.procs" in rebuilt.output:
+        raise NotExercised(f"nixos-rebuild ran in {inside}", seen=rebuilt.output)
+    check.check(
+        "a switch from inside a session comes to its end",
+        rebuilt.succeeded,
+        f"nixos-rebuild in {inside} ended with {rebuilt.rc}: {rebuilt.output[-1500:]}",
+    )
+    witness.judge_restart("switch from inside a session", rebuilt, witness.first)
+
+
 def test_the_old_kill_mode_decides_a_switch(
     dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:

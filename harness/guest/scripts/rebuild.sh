@@ -1,9 +1,14 @@
 # shellcheck shell=sh
-# Run nixos-rebuild as a login shell of root would. FILE-OR-EMPTY MODULE ARGUMENT...
+# Run nixos-rebuild as a login shell of root would.
+# CGROUP-OR-EMPTY FILE-OR-EMPTY MODULE ARGUMENT...
 # Started as a job, and prints what nixos-rebuild prints instead of sections.
-file=$1
-module=$2
-shift 2
+cgroup=$1
+file=$2
+module=$3
+shift 3
+if [ -n "$cgroup" ]; then
+    echo $$ >"/sys/fs/cgroup$cgroup/cgroup.procs" || exit 3
+fi
 # Where NixOS keeps NIX_PATH and the like for everybody who logs in.
 if [ -r /etc/set-environment ]; then
     # shellcheck source=/dev/null

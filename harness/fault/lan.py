@@ -25,6 +25,7 @@ ROLLBACK = "swap-rollback"
 REVERSE = ("suites/network/test_swap.py::test_reverse_swap_gives_the_address_back",)
 # What the large ping and lab's long page both exceed, and nothing else does.
 _HOLE = 1400
+_OLD_IPV6 = "2001:db8:97::15"
 
 
 class NegativeCache(LanFault):
@@ -71,6 +72,27 @@ class LeasedName(LanFault):
         ]
         site.dns.remove(name)
         return super().site(site)
+
+
+class SixthFromUpstream(LanFault):
+    """A record for A alone, and a zone behind it that has more."""
+
+    name = "dns-ipv6-from-upstream"
+    story = "dnsmasq forwards the question for AAAA, and upstream knows an old address"
+    source = "dnsmasq(8), --host-record (a type without a record is forwarded)"
+    expects = must_fail(CRITERION, "DNS has no IPv6 address that leads nowhere")
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Have a server behind dnsmasq that knows one."""
+        name = self.name_of(self.move.final, site)
+        with (
+            site.lan_host("resolver", site.network.gateway + 201) as resolver,
+            _dnsmasq(site, resolver, f"host-record={name},{_OLD_IPV6}"),
+        ):
+            site.dns.options.append(f"server=/{name}/{resolver.ip}")
+            site.dns.restart()
+            yield
 
 
 class BlackHole(LanFault):

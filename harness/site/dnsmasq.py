@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -36,12 +36,13 @@ class Answer:
     """What the name server said.
 
     `rcode` in DNS's words, NO-ANSWER when nothing came in time; `ttl` in seconds, the
-    shortest of the answer's, None without records.
+    shortest of the answer's, None without records. `ipv6` has what AAAA records say.
     """
 
     addresses: tuple[IPv4Address, ...]
     rcode: str
     ttl: int | None
+    ipv6: tuple[IPv6Address, ...] = ()
 
 
 class Dns:
@@ -202,12 +203,18 @@ def render(
 
 def read_answer(response: dns.message.Message) -> Answer:
     """Reduce a DNS message to what suites judge."""
-    of_type = [rrset for rrset in response.answer if rrset.rdtype == dns.rdatatype.A]
-    addresses = tuple(
-        IPv4Address(record.to_text()) for rrset in of_type for record in rrset
+    records = [(rrset.rdtype, one) for rrset in response.answer for one in rrset]
+    four, six = (
+        [record.to_text() for rdtype, record in records if rdtype == wanted]
+        for wanted in (dns.rdatatype.A, dns.rdatatype.AAAA)
     )
     ttl = min((rrset.ttl for rrset in response.answer), default=None)
-    return Answer(addresses, dns.rcode.to_text(response.rcode()), ttl)
+    return Answer(
+        tuple(map(IPv4Address, four)),
+        dns.rcode.to_text(response.rcode()),
+        ttl,
+        tuple(map(IPv6Address, six)),
+    )
 
 
 def _checked_name(name: str) -> str:

@@ -97,6 +97,12 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
         answer.addresses == (move.final,),
         f"{swap.name} is {answer}",
     )
+    sixth = site.dns.query(swap.name, "AAAA")
+    check.check(
+        "DNS has no IPv6 address that leads nowhere",
+        not sixth.ipv6,
+        f"{swap.name} is {sixth.ipv6}; dev has {move.final} alone",
+    )
     check.check(
         "DNS answers may not be kept for long",
         answer.ttl is not None and answer.ttl <= budgets.dns_ttl_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,22 @@ from harness.site import open_site
 from tests.site.conftest import capable as capable  # noqa: PLC0414
 
 FLEET = spec.load(Path(__file__).parents[2] / "fleet.toml")
+OLD_IPV6 = IPv6Address("2001:db8:97::15")
 NAME = "dev.cloonar.com"
 FINAL, TEMPORARY = IPv4Address("10.42.97.15"), IPv4Address("10.42.97.16")
+
+
+@pytest.mark.usefixtures("capable")
+def test_the_name_has_another_protocol(tmp_path: Path) -> None:
+    """The right address, and one in IPv6 that a client would try first."""
+    planted = load("dns-ipv6-from-upstream")
+    fleet = planted.spec(FLEET)
+    opening = Deadline.after(20, "a site")
+    with open_site(fleet.network, tmp_path / "site", deadline=opening) as site:
+        assert site.dns.query(NAME, "AAAA").ipv6 == ()
+        with planted.site(site):
+            assert site.dns.query(NAME).addresses == (FINAL,)
+            assert site.dns.query(NAME, "AAAA").ipv6 == (OLD_IPV6,)
 
 
 @pytest.mark.usefixtures("capable")

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.deadline import Deadline
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import deploy, drop_in, run
+from harness.fault.network import LanFault
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from harness.machine import Machine
+    from harness.site import Site
 
 CRITERION = "onboard-host-config"
 _TESTS = "suites/onboard/test_host.py"
 UNIT = (f"{_TESTS}::test_lab_unit_invariants",)
 TIMERS = (f"{_TESTS}::test_timers_users_and_what_must_not_be_there",)
-REACH = (f"{_TESTS}::test_services_are_reached_from_dev",)
+REACH = f"{_TESTS}::test_services_are_reached_from_dev"
+_RULE_S = 10.0
 
 
 class RestartsAlways(Fault):
@@ -79,14 +85,32 @@ class NoCollector(Fault):
         deploy(machine, "{ lib, ... }: { nix.gc.automatic = lib.mkForce false; }\n")
 
 
+class ForgejoKnowsOne(LanFault):
+    """An allow-list that nobody thought of on the day of the swap."""
+
+    name = "forgejo-mcp-knows-the-temporary-address"
+    story = "fw lets dev's temporary address through to forgejo-mcp, not its final one"
+    source = "the plan's firewall on fw (source addresses by hand)"
+    expects = must_fail("forgejo-mcp-reach", "forgejo-mcp answers")
+    tests = (f"{REACH}[swapped]",)
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Have the service's host answer everybody but the final address."""
+        dropped = ["ip", "route", "add", "blackhole", f"{self.move.final}/32"]
+        for host in site.services.values():
+            asked = Deadline.after(_RULE_S, f"a rule on {host.name}")
+            host.execute(dropped, deadline=asked).check()
+        return super().site(site)
+
+
 class ForgejoRefuses(Fault):
-    """An allow-list that still has the old address alone."""
+    """Dev's own firewall, and its way out."""
 
     name = "forgejo-mcp-refuses-dev"
     story = "packets from dev to forgejo-mcp are dropped on the way"
     source = "the plan's firewall on fw (source addresses by hand)"
     expects = must_fail("forgejo-mcp-reach", "forgejo-mcp answers")
-    tests = REACH
+    tests = (f"{REACH}[onboarded]",)
 
     def wake(self, machine: Machine) -> None:
         """Drop them where they leave."""

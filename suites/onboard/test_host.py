@@ -81,10 +81,18 @@ def test_timers_users_and_what_must_not_be_there(
 
 
 @pytest.mark.criterion("forgejo-mcp-reach")
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("onboarded", marks=pytest.mark.stage("onboarded")),
+        pytest.param("swapped", marks=pytest.mark.stage("swapped")),
+    ],
+)
 def test_services_are_reached_from_dev(
-    dev: Machine, site: Site, check: Recorder, fleet: Fleet
+    dev: Machine, site: Site, check: Recorder, fleet: Fleet, stage: str
 ) -> None:
-    """From dev each service of the spec answers on its address and port."""
+    """Each service of the spec answers dev, which comes from another address later."""
+    check.note(f"asked from {dev.network.addresses()}, {stage}")
     check.require("the spec names services", fleet.network.services)
     for name, endpoint in fleet.network.services.items():
         said = dev.execute(

@@ -28,7 +28,7 @@ from harness.guest.transport import CommandResult, abbreviate
 from harness.machine import records
 from harness.machine.cpu import Cpu
 from harness.machine.views import Views
-from harness.qemu import Journal, Unit
+from harness.qemu import Journal, Unit, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +116,11 @@ class Machine(Views):
     def argv(self) -> tuple[str, ...]:
         """QEMU's command line, without what led it into the site."""
         return self.emulator.argv
+
+    @property
+    def backing(self) -> list[Path]:
+        """Files of this computer that its disk is built on, the nearest first."""
+        return disk.backing(self.recipe.disk, self.deadline(_LAUNCH_S, "its disk"))
 
     def qmp(self) -> Qmp:
         """Return QEMU's control channel, with all events of this start."""

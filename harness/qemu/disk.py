@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.process import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.deadline import Deadline
 
 GIB = 1 << 30
@@ -39,6 +38,23 @@ def virtual_size(path: Path, deadline: Deadline) -> int:
     argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
     facts = json.loads(run(argv, deadline=deadline).check().stdout)
     return int(facts["virtual-size"])
+
+
+def backing(path: Path, deadline: Deadline) -> list[Path]:
+    """List the files that a disk is built on, the nearest first.
+
+    One that cannot be found from here ends the list.
+    """
+    found: list[Path] = []
+    while path.exists():
+        argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
+        facts = json.loads(run(argv, deadline=deadline).check().stdout)
+        name = facts.get("full-backing-filename") or facts.get("backing-filename")
+        if name is None:
+            break
+        path = Path(name)
+        found.append(path)
+    return found
 
 
 def copy_sparse(source: Path, target: Path, deadline: Deadline) -> None:

@@ -6,6 +6,7 @@ brings the units.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from harness.machine.adopted import Units
     from harness.site import Site
     from harness.spec import Fleet
+
+_STORE = Path("/nix/store")
 
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 
@@ -46,6 +49,12 @@ def test_command_line(dev: Machine, site: Site, check: Recorder, fleet: Fleet) -
     )
     check.check(
         "QEMU has a disk and a seed", len(asked.files) == 2, f"files {asked.files}"
+    )
+    lent = [file for file in dev.backing if file.resolve().is_relative_to(_STORE)]
+    check.check(
+        "the disk needs nothing that the host's garbage collection may take",
+        not lent,
+        f"it is built on {lent}: a copy is the VM's own, an overlay is not",
     )
 
 

@@ -17,6 +17,7 @@ from harness.errors import (
     MachineError,
 )
 from harness.machine import freeze
+from harness.process import run
 from tests.machine.conftest import VM, Bench
 
 if TYPE_CHECKING:
@@ -127,6 +128,17 @@ def test_steps_are_the_modules_and_nothing_is_left(bench: Bench, site: Site) -> 
     assert machine.unit.journal.order == START + END
     assert site.taps() == []
     assert "off" in repr(machine)
+
+
+def test_what_a_disk_is_built_on(bench: Bench) -> None:
+    """From the nearest on; one that is not there is told, and ends the list."""
+    with bench.launched() as (machine, _):
+        assert machine.backing == [bench.base]
+        lost = bench.directory / "lost.qcow2"
+        argv = ["qemu-img", "rebase", "-u", "-F", "qcow2", "-b", str(lost)]
+        machine.crash()
+        run([*argv, str(machine.recipe.disk)], deadline=soon()).check()
+        assert machine.backing == [lost]
 
 
 def test_a_crash_keeps_the_disk_and_loses_the_memory(bench: Bench, site: Site) -> None:

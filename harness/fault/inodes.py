@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 CRITERION = "inodes-within-budget"
 LAYOUT = ("suites/inodes/test_layout.py::test_file_systems_suit_a_store",)
+EXHAUSTED = (
+    "suites/inodes/test_exhausted.py::test_deployment_that_runs_out_of_inodes",
+)
 CYCLES = ("suites/inodes/test_churn.py::test_inodes_over_switch_and_gc_cycles",)
 
 _GROWTH = frozenset({"growth per cycle"})
@@ -116,6 +119,26 @@ class Leak(Fault):
   '';
 }
 """,
+        )
+
+
+class NeedsRoom(Fault):
+    """What would help is what does not work any more."""
+
+    name = "collector-needs-inodes"
+    story = "the collector makes files of its own first, so it cannot run when it must"
+    source = "nix#2376, #16283; ofborg/infrastructure#66"
+    expects = must_fail(CRITERION, "the collector works with a few inodes")
+    tests = EXHAUSTED
+
+    def wake(self, machine: Machine) -> None:
+        """Have it make some."""
+        program(
+            machine,
+            COLLECTOR,
+            "mkdir -p /nix/var/scratch && cd /nix/var/scratch || exit 1\n"
+            "seq 500 | xargs touch || exit 1\n"
+            'cd / && rm -rf /nix/var/scratch && exec /usr/bin/nix-collect-garbage "$@"',
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import NotExercised
 from harness.guest.inodes import slope
+from suites.inodes.deployments import FILES, deployment
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
@@ -22,8 +23,6 @@ pytestmark = [
 ]
 
 _CYCLES = 8
-# A cycle's package must weigh more than what a healthy cycle may leave behind.
-_FILES = 1500
 
 
 def test_inodes_over_switch_and_gc_cycles(
@@ -34,7 +33,7 @@ def test_inodes_over_switch_and_gc_cycles(
     full: list[dict[str, InodeSample]] = []
     rest: list[dict[str, InodeSample]] = [dev.inodes.sample("/", "/nix")]
     for cycle in range(1, _CYCLES + 1):
-        dev.system.rebuild("switch", _deployment(cycle))
+        dev.system.rebuild("switch", deployment(cycle))
         full.append(dev.inodes.sample("/", "/nix"))
         dev.store.collect_garbage("-d")
         rest.append(dev.inodes.sample("/", "/nix"))
@@ -111,23 +110,9 @@ def _must_have_churned(
 ) -> None:
     """Tell a file system that stays level from one that was never used."""
     for cycle, (before, peak) in enumerate(zip(rest, full, strict=False), 1):
-        if peak["/nix"].used - before["/nix"].used < _FILES // 2:
+        if peak["/nix"].used - before["/nix"].used < FILES // 2:
             raise NotExercised(
-                f"cycle {cycle} deployed a package of {_FILES} files",
+                f"cycle {cycle} deployed a package of {FILES} files",
                 seen=f"inodes in use went from {before['/nix'].used} to "
                 f"{peak['/nix'].used}",
             )
-
-
-def _deployment(cycle: int) -> str:
-    """Return a module with a package of many files that only this cycle has."""
-    return f"""{{ pkgs, lib, ... }}: let
-  churn = if pkgs ? smallFiles
-    then pkgs.smallFiles {{ count = {_FILES}; seed = "{cycle}"; }}
-    else pkgs.runCommand "churn-{cycle}" {{ }} ''
-      mkdir $out
-      for i in $(seq {_FILES}); do echo {cycle}/$i > $out/$i; done
-    '';
-in {{
-  environment.etc."acceptance/churn".source = churn;
-}}"""

@@ -1,0 +1,20 @@
+"""Deployments that are made of files, for whoever counts inodes."""
+
+from __future__ import annotations
+
+# A package must weigh more than what a healthy cycle may leave behind.
+FILES = 1500
+
+
+def deployment(cycle: int) -> str:
+    """Return a module with a package of many files that only this cycle has."""
+    return f"""{{ pkgs, lib, ... }}: let
+  churn = if pkgs ? smallFiles
+    then pkgs.smallFiles {{ count = {FILES}; seed = "{cycle}"; }}
+    else pkgs.runCommand "churn-{cycle}" {{ }} ''
+      mkdir $out
+      for i in $(seq {FILES}); do echo {cycle}/$i > $out/$i; done
+    '';
+in {{
+  environment.etc."acceptance/churn".source = churn;
+}}"""

@@ -130,6 +130,16 @@ class TapsDropped(Acquainted):
         follow(second, "crash", lambda: capsule.script(drop, "a tap to be dropped"))
 
 
+class OldTapDropped(TapsDropped):
+    """The same, and it is the old VM that everybody still works on."""
+
+    name = "old-vm-loses-its-bridge"
+    story = "dev's crash has the bridge made anew, and the old VM's tap is not put back"
+    source = "fc-nixos#1763; nixpkgs#23241"
+    expects = must_fail(PARALLEL, _NO_LOSS, "the bystander's tap is on the bridge")
+    tests = _CRASH
+
+
 class OldStopped(Acquainted):
     """Tidied away too early."""
 

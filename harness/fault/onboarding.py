@@ -37,6 +37,20 @@ class RestartsAlways(Fault):
         drop_in(machine, machine.recipe.lab.unit, "[Service]\nRestart=always\n")
 
 
+class RunsAsRoot(Fault):
+    """It works, and so does everything that a session should not be able to do."""
+
+    name = "lab-runs-as-root"
+    story = "lab's unit has no User=, so its sessions are root's"
+    source = "Cloonar/coding-lab docs/reference/lab-v0 (unit invariants)"
+    expects = must_fail(CRITERION, "lab runs as its own user")
+    tests = UNIT
+
+    def wake(self, machine: Machine) -> None:
+        """Take the user away."""
+        drop_in(machine, machine.recipe.lab.unit, "[Service]\nUser=\n")
+
+
 class BentoRebootsOn(Fault):
     """Reboots end every session, whatever KillMode says."""
 

@@ -111,10 +111,17 @@ class AddressWatch(Watcher):
     def wait_for(self, kind: str, *, ok: bool, deadline: Deadline) -> Sample:
         """Await a question asked from now on that ends as wanted."""
         since = time.monotonic()
+        unread = len(self.records)
 
         def found() -> Sample | None:
-            fresh = (s for s in self.samples if s.at >= since and s.kind == kind)
-            return next((s for s in fresh if s.ok == ok), None)
+            # Each record is looked at once: reading all of them anew every time takes
+            # half a processor from the guest after some minutes.
+            nonlocal unread
+            fresh = self.records[unread:]
+            unread += len(fresh)
+            settled = (r for r in fresh if r["kind"] == kind and r["at"] >= since)
+            wanted = next((r for r in settled if r["ok"] == ok), None)
+            return sampling.to_sample(wanted) if wanted else None
 
         return poll(found, deadline, seen=lambda: f"{self.samples[-1:]}")
 

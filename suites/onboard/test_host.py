@@ -96,9 +96,9 @@ def test_services_are_reached_from_dev(
     check.require("the spec names services", fleet.network.services)
     for name, endpoint in fleet.network.services.items():
         said = dev.execute(
-            *("bash", "-c"),
+            *("timeout", "20", "bash", "-c"),
             'exec 3<>"/dev/tcp/$0/$1" && printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3 && '
-            "timeout 10 cat <&3",
+            "cat <&3",
             *(str(endpoint.ip), str(endpoint.port)),
         )
         check.check(

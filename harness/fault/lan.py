@@ -187,7 +187,7 @@ class ColdRollback(Rollback):
 
         def boot() -> None:
             slow = Deadline.after(self.budget_s + 5, "a boot that takes too long")
-            machine.crash()
+            machine.shutdown()
             try:
                 poll(lambda: None, slow, interval=1)
             except DeadlineExpired:

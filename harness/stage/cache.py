@@ -273,6 +273,7 @@ def _attempt(
         with _start(vm, ground, site, directory / vm, parent, home) as machine:
             with _evidence(machine, home, progress):
                 stage.advance(machine, ground)
+                graph.write_out(machine)
             freeze(machine, home)
 
 

@@ -133,6 +133,15 @@ def settle(machine: Machine, ground: Ground) -> None:
         machine.lab.start_heartbeat(session)
 
 
+def write_out(machine: Machine) -> None:
+    """Have all of a state on its disk, as it would be when it is used days later.
+
+    Else a power cut after a restore loses what the stage itself wrote: ssh host keys of
+    a first boot came back empty, and cloud-init does not make them again.
+    """
+    machine.succeed("sync")
+
+
 def _seal_secrets(machine: Machine) -> None:
     """Make hosts/dev's secrets, now that there is a host key to encrypt them for."""
     if machine.execute("test", "-e", SECRETS_FILE).rc != 0:

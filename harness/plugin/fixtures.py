@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.plugin import budget
 from harness.plugin.machines import MachineFactory
 from harness.plugin.options import SETTINGS
-from harness.plugin.run import RUN, current
+from harness.plugin.run import EMULATED, RUN, current
 from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def accelerator(pytestconfig: pytest.Config, image: Image) -> Accelerator:
         Deadline.after(_CHOOSE_ACCELERATOR_S, "an accelerator to prove itself"),
     )
     pytestconfig.stash[budget.PATIENCE] = chosen.patience
+    pytestconfig.stash[EMULATED] = chosen.name == "tcg"
     run.fact("accel", chosen.name)
     run.fact("accel_reason", chosen.reason)
     run.fact("speed_factor", chosen.patience)

@@ -20,11 +20,12 @@ _TIMEOUT = re.compile(r"^Timeout \(>([\d.]+)s\) from pytest-timeout")
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """How setup, call or teardown ended."""
+    """How setup, call or teardown ended; `panic` is a kernel panic that ended it."""
 
     name: str
     ended: Ended
     reason: str = ""
+    panic: bool = False
 
 
 def classify(error: BaseException) -> Ended:

@@ -73,6 +73,7 @@ class Current:
 
 RUN = pytest.StashKey[Run]()
 CURRENT = pytest.StashKey[Current]()
+EMULATED = pytest.StashKey[bool]()  # whether guests run under TCG
 
 
 def open_run(config: pytest.Config, settings: Settings) -> Run:

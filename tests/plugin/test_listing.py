@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,7 +64,7 @@ def test_register_with_tests(tmp_path: Path) -> None:
 def test_register_with_faults(tmp_path: Path) -> None:
     """Each row has the faults that it must tell, and how the newest report has them."""
     child = Child.made_of(tmp_path, GOOD)
-    assert "must tell 10 faults: killmode-control-group," in child.listed()
+    assert re.search("must tell [0-9]+ faults: killmode-control-group,", child.listed())
     newest = with_controls(results())
     (missed, *_) = newest.controls
     older = newest.model_copy(
@@ -77,8 +78,10 @@ def test_register_with_faults(tmp_path: Path) -> None:
         (tmp_path / "reports" / name / "results.json").write_text(dump(each))
     (tmp_path / "reports" / "2torn").mkdir()
     (tmp_path / "reports" / "2torn" / "results.json").write_text("{")
-    told = "10 faults, when last run here 1 caught: killmode-control-group; 9 not run:"
-    assert told in child.listed()
+    told = (
+        "faults, when last run here 1 caught: killmode-control-group; [0-9]+ not run:"
+    )
+    assert re.search(told, child.listed())
 
 
 def test_register_without_suites(tmp_path: Path) -> None:

@@ -135,6 +135,11 @@ class LabState:
         return tuple(name for name in alive if name not in self.page)
 
     @property
+    def identities(self) -> dict[str, tuple[str, int, int | None, str]]:
+        """What must not change while the sessions live on, by their names."""
+        return {name: one.identity for name, one in self.sessions.items()}
+
+    @property
     def strays(self) -> tuple[str, ...]:
         """Sessions, and the server, that live outside the unit's own cgroup."""
         group = self.control_group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.process import run
@@ -35,9 +35,7 @@ def overlay(
 
 def virtual_size(path: Path, deadline: Deadline) -> int:
     """Return the size in bytes that a guest sees."""
-    argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
-    facts = json.loads(run(argv, deadline=deadline).check().stdout)
-    return int(facts["virtual-size"])
+    return int(_info(path, deadline)["virtual-size"])
 
 
 def backing(path: Path, deadline: Deadline) -> list[Path]:
@@ -47,8 +45,7 @@ def backing(path: Path, deadline: Deadline) -> list[Path]:
     """
     found: list[Path] = []
     while path.exists():
-        argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
-        facts = json.loads(run(argv, deadline=deadline).check().stdout)
+        facts = _info(path, deadline)
         name = facts.get("full-backing-filename") or facts.get("backing-filename")
         if name is None:
             break
@@ -61,6 +58,13 @@ def copy_sparse(source: Path, target: Path, deadline: Deadline) -> None:
     """Copy a file with its holes; by reference where the file system can."""
     argv = ["cp", "--sparse=always", "--reflink=auto", str(source), str(target)]
     run(argv, deadline=deadline).check()
+
+
+def _info(path: Path, deadline: Deadline) -> dict[str, Any]:
+    """Ask qemu-img about a disk that may be in use (qemu-img(1), info)."""
+    argv = ["qemu-img", "info", "-U", "--output=json", str(path)]
+    facts: dict[str, Any] = json.loads(run(argv, deadline=deadline).check().stdout)
+    return facts
 
 
 def _grown(backing: Path, size_g: int, deadline: Deadline) -> int:

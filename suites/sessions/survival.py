@@ -74,8 +74,7 @@ class Witness:
         """Demand the same processes and terminals, and an unbroken heartbeat."""
         check, first = self.check.check, self.first
         # First what a person wants to know: it becomes the reason in the report.
-        was = {name: one.identity for name, one in first.sessions.items()}
-        now = {name: one.identity for name, one in after.sessions.items()}
+        was, now = first.identities, after.identities
         lost = [name for name, identity in was.items() if now.get(name) != identity]
         check(
             "same session processes on the same terminals",

@@ -68,11 +68,7 @@ def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> No
         "already present" in steps[0].detail,
         f"init: {steps[0].detail}",
     )
-    check.check(
-        "one tap, on the bridge",
-        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
-        f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
-    )
+    _judge_tap(dev, site, check)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +133,7 @@ def test_reboot_from_inside(dev: Machine, site: Site, check: Recorder) -> None:
         f"boot id was {boot_id}, then: {back}",
     )
     dev.wait_for_open_port(22)
-    check.check(
-        "one tap, on the bridge",
-        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
-        f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
-    )
+    _judge_tap(dev, site, check)
     owners = site.client.arping(dev.vm.ip, window=1.0)
     check.check(
         "its address is its own",
@@ -167,6 +159,15 @@ def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
         "the next start has what was deployed",
         abs(grown - _MORE_MIB) <= _MORE_MIB // 4,
         f"{_MORE_MIB} MiB were added, the guest sees {grown} more",
+    )
+
+
+def _judge_tap(dev: Machine, site: Site, check: Recorder) -> None:
+    """Hold a running machine to one tap, and that on the bridge."""
+    check.check(
+        "one tap, on the bridge",
+        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
+        f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
     )
 
 

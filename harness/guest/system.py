@@ -128,6 +128,12 @@ class System:
         """List the generations of the system profile, oldest first."""
         return self.state().generations
 
+    def memory_mib(self) -> int:
+        """Read how much memory the kernel gives out, in MiB: MemTotal of proc(5)."""
+        text = self._guest.execute("cat", "/proc/meminfo").check().stdout
+        _, kib, _ = text.splitlines()[0].split()
+        return int(kib) // 1024
+
     def failed_units(self) -> tuple[str, ...]:
         """List the units that systemd calls failed."""
         return parse_failed(ask(self._guest, "units.sh").text("failed"))

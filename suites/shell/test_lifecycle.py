@@ -144,7 +144,7 @@ def test_reboot_from_inside(dev: Machine, site: Site, check: Recorder) -> None:
 
 def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
     """The host gets another QEMU, the VM another size: what runs goes on running."""
-    boot_id, pid, mem = dev.boot_id, dev.emulator.pid, _memory(dev)
+    boot_id, pid, mem = dev.boot_id, dev.emulator.pid, dev.system.memory_mib()
     dev.deploy(mem=dev.vm.mem + _MORE_MIB)
     check.check(
         "a deploy of the host leaves the machine running",
@@ -154,7 +154,7 @@ def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
     )
     dev.crash()
     dev.start()
-    grown = _memory(dev) - mem
+    grown = dev.system.memory_mib() - mem
     check.check(
         "the next start has what was deployed",
         abs(grown - _MORE_MIB) <= _MORE_MIB // 4,
@@ -169,8 +169,3 @@ def _judge_tap(dev: Machine, site: Site, check: Recorder) -> None:
         site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
         f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
     )
-
-
-def _memory(dev: Machine) -> int:
-    """Ask the guest how much memory it has, in MiB."""
-    return int(dev.read_file("/proc/meminfo").split()[1]) // 1024

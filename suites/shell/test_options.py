@@ -20,7 +20,7 @@ _NOT_ROOT_MIB = 640
 
 def test_memory_and_cpus(dev: Machine, check: Recorder) -> None:
     """`mem` and `vcpu` are what the guest has."""
-    total = int(dev.read_file("/proc/meminfo").split()[1]) // 1024
+    total = dev.system.memory_mib()
     check.check(
         "mem",
         dev.vm.mem - _KEPT_MIB <= total <= dev.vm.mem,

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from harness.guest import jobs, rebuild, system
@@ -109,6 +110,7 @@ def test_this_computer_answers(guest: LocalGuest) -> None:
     assert state.kernel_release == (facts / "osrelease").read_text().strip()
     assert state.cmdline == Path("/proc/cmdline").read_text().strip()
     assert state.uptime > 0
+    assert System(guest).memory_mib() == psutil.virtual_memory().total // 2**20
 
 
 def test_failed_units() -> None:

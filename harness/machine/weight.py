@@ -7,15 +7,17 @@ so all machines of a process are put side by side in one group.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.deadline import Deadline
 from harness.errors import HarnessError, HostError
 from harness.host import Finding
-from harness.process import alive
+from harness.process import alive, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,9 @@ DEFAULT = 100
 _ALL_TOGETHER = 4 * DEFAULT
 _MOUNTS = Path("/proc/self/mountinfo")
 _PREFIX = "vm-acceptance-"
+_REST = f"{_PREFIX}rest"
+_TRIES = 10
+_SYSTEMCTL_S = 10.0
 _HINT = (
     "run as root with a writable /sys/fs/cgroup that has the cpu controller, or in a"
     " delegated scope: systemd-run --user --scope -p Delegate=yes …"
@@ -77,6 +82,9 @@ class Hierarchy:
     def open(self) -> None:
         """Have groups below weigh anything. Raises OSError where we may not."""
         if self.unified:
+            if (self.root / "cgroup.type").exists():
+                # The top of what a container sees is its own.
+                make_room(self.root, ours=not self.below or delegated(self.root))
             _hand_out(self.root)
         probe = self.root / f"{_PREFIX}probe-{os.getpid()}"
         probe.mkdir()
@@ -158,9 +166,40 @@ def mounted(mountinfo: str) -> list[Hierarchy]:
         elif kind == "cgroup2" and _has_cpu(mount):
             # Somebody who may not work at the top may have been given a part of it.
             own = _own_group(os.getpid(), unified=True)
+            own = own.removesuffix(_REST).rstrip("/")
             found.insert(0, Hierarchy(mount, unified=True))
             found.insert(1, Hierarchy(mount, unified=True, below=own))
     return list(dict.fromkeys(found))
+
+
+def make_room(group: Path, *, ours: bool) -> None:
+    """Move the processes of a group that was given to us into one of its own below.
+
+    The kernel lets no process stay in a group that shares something out to others:
+    cgroups(7), "no internal processes". Its very root is exempt and has no cgroup.type.
+    Raises OSError where the group is not ours to divide.
+    """
+    processes, rest = group / "cgroup.procs", group / _REST
+    for _ in range(_TRIES):
+        pids = processes.read_text().split()
+        if not pids:
+            return
+        if not ours:
+            raise OSError(errno.EBUSY, "has processes and was not delegated")
+        rest.mkdir(exist_ok=True)
+        for pid in pids:
+            _move(int(pid), rest)
+    raise OSError(errno.EBUSY, "new processes appear faster than they can be moved")
+
+
+def delegated(group: Path) -> bool:
+    """Whether systemd says that a unit's group is its user's to divide: Delegate=."""
+    manager = "--user" if f"user@{os.getuid()}.service" in group.parts else "--system"
+    show = ["systemctl", manager, "show", "--value", "-p", "Delegate", "--", group.name]
+    with suppress(HarnessError):
+        done = run(show, deadline=Deadline.after(_SYSTEMCTL_S, show[0]))
+        return done.stdout.strip() == "yes"
+    return False
 
 
 def sweep(root: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from harness.machine import weight
 from harness.process import spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.site import Site
 
 UNIFIED = "31 22 0:27 / {root} rw - cgroup2 cgroup2 rw"
@@ -56,6 +58,37 @@ def test_groups_of_the_dead_are_swept(tmp_path: Path) -> None:
     ours.mkdir()
     weight.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [ours]
+
+
+@pytest.fixture
+def given() -> Iterator[Path]:
+    """Make a real group in the unified hierarchy."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    roots = [line.split()[4] for line in mounts if " - cgroup2 " in line]
+    group = Path(*roots[:1], f"vm-acceptance-test-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no unified hierarchy to write to: {error}")
+    yield group
+    for made in (group / "vm-acceptance-rest", group):
+        with suppress(FileNotFoundError):
+            made.rmdir()
+
+
+def test_a_group_that_was_given_to_us_is_divided(given: Path) -> None:
+    """Its processes move aside, once; somebody else's group stays as it is."""
+    with spawn(["sleep", "60"]) as sleeper:
+        (given / "cgroup.procs").write_text(str(sleeper.pid))
+        assert not weight.delegated(given)
+        with pytest.raises(OSError, match="not delegated"):
+            weight.make_room(given, ours=False)
+        assert (given / "cgroup.procs").read_text().split() == [str(sleeper.pid)]
+        for _ in range(2):
+            weight.make_room(given, ours=True)
+            assert not (given / "cgroup.procs").read_text()
+            rest = given / "vm-acceptance-rest" / "cgroup.procs"
+            assert rest.read_text().split() == [str(sleeper.pid)]
 
 
 def _hierarchy() -> weight.Hierarchy | None:

@@ -16,6 +16,7 @@ RESTART = ("suites/sessions/test_switch.py::test_switch_that_reexecutes_systemd"
 
 LOST = frozenset({"same tmux server", "same session processes on the same terminals"})
 _HOOK = "/usr/local/fault/hook"
+_REFUSAL = "/usr/local/fault/tmux"
 
 
 class LabDropIn(Fault):
@@ -105,6 +106,24 @@ class Forgetful(LabDropIn):
         """Put a tmux in lab's way that knows of no server."""
         refusal = 'echo "no server running on /tmp/default" >&2\nexit 1'
         program(machine, "/usr/local/fault/path/tmux", refusal)
+        super().wake(machine)
+
+
+class Unreachable(Hook):
+    """The sessions live, and nobody gets to them any more."""
+
+    name = "tmux-refuses-to-attach"
+    story = "the new system's tmux cannot attach to the server that survived the switch"
+    source = "tmux#4711 (client 3.6, server 3.5a: open terminal failed)"
+    expects = must_fail(CRITERION, "a person can attach to a session and work there")
+    script = f"mount --bind {_REFUSAL} /run/current-system/sw/bin/tmux"
+
+    def wake(self, machine: Machine) -> None:
+        """Lay a tmux ready that attaches to nothing; all else is the real one's."""
+        refusal = "echo 'open terminal failed: not a terminal'; exit 1"
+        refuse = f'case "$1 $3" in *attach*) {refusal} ;; esac'
+        program(machine, _REFUSAL, f'{refuse}\nexec {_REFUSAL}-real "$@"')
+        run(machine, f"cp /run/current-system/sw/bin/tmux {_REFUSAL}-real")
         super().wake(machine)
 
 

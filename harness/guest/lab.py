@@ -222,6 +222,18 @@ class Lab:
         screen = self._look(session, nonce, "1", nonce, int(seconds * 10))
         return Echo(nonce, screen)
 
+    def attach(self, session: str, *, seconds: float = 5.0) -> Echo:
+        """Attach a terminal to a session, type a new word there and see what it shows.
+
+        With the tmux of the current system, as a person who comes back after a switch;
+        a server of another version may refuse it. Other attached terminals stay.
+        """
+        nonce = f"nonce{secrets.token_hex(4)}"
+        tenths = str(int(seconds * 10))
+        arguments = (self._user, self._tmux, session, nonce, tenths)
+        lines = ask(self._guest, "session-attach.sh", *arguments).lines("screen")
+        return Echo(nonce, "\n".join(line for line in lines if line.strip()))
+
     def start_heartbeat(self, session: str) -> int:
         """Start a session that writes a beat every 0.1 s; return its PID."""
         log = self._fresh_log(session)

@@ -104,6 +104,13 @@ class Witness:
             f"{event}: typed {echo.nonce} into {TALKER}, its screen shows "
             f"{echo.screen[-300:]!r}",
         )
+        seat = self.dev.lab.attach(TALKER, seconds=self.budgets.session_reach_s)
+        check(
+            "a person can attach to a session and work there",
+            seat.answered,
+            f"{event}: tmux attach to {TALKER}, typed {seat.nonce}, the terminal "
+            f"shows {seat.screen[-300:]!r}",
+        )
 
     def _judge_lab(self, event: str, before: LabState, after: LabState) -> None:
         check = self.check.check

@@ -29,6 +29,10 @@ STEADY = """
     @pytest.mark.criterion("{criterion}")
     def test_it(check):
         check.check("held", True)
+
+    @pytest.mark.thorough
+    def test_that_takes_minutes(check):
+        check.check("nobody asked for it", False)
     """
 # Passes the first time, and fails from then on.
 FLAKY = """

@@ -250,6 +250,32 @@ def test_a_session_that_is_gone_does_not_answer(here: Lab) -> None:
     assert not echo.echoed
 
 
+def test_one_can_attach_and_work(here: Lab) -> None:
+    """A terminal of its own shows what is typed there and what comes of it."""
+    here.start_session("one", "exec cat")
+    for _ in range(2):
+        seat = here.attach("one", seconds=10)
+        assert seat.answered, seat.screen
+        assert "[one]" in seat.screen
+        assert len(here.state().sessions) == 1
+
+
+def test_who_cannot_attach_sees_why(here: Lab, guest: LocalGuest) -> None:
+    """Be it that the session is gone, or that the server refuses the client."""
+    here.start_session("one", "exec cat")
+    gone = here.attach("two", seconds=10)
+    assert not gone.echoed
+    assert "can't find session: two" in gone.screen
+    refusal = "open terminal failed: not a terminal"
+    tmux = shutil.which("tmux")
+    attach = f'if [ "$3" = attach-session ]; then echo "{refusal}"; exit 1; fi'
+    guest.program("tmux", f'{attach}\nexec {tmux} "$@"')
+    refused = here.attach("one", seconds=10)
+    assert not refused.echoed
+    assert refusal in refused.screen
+    assert here.echo("one").answered
+
+
 def test_a_heartbeat_beats_in_its_session(
     here: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

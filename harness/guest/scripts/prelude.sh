@@ -13,9 +13,10 @@ die() {
     exit 3
 }
 
-# account USER: sets $uid and $home, without a process where /etc/passwd knows the user.
+# account USER: sets $account, its $uid and $home, without a process where /etc/passwd
+# knows the user.
 account() {
-    uid='' home=''
+    account=$1 uid='' home=''
     while IFS=: read -r name _ number _ _ directory _; do
         if [ "$name" = "$1" ]; then uid=$number home=$directory; fi
     done </etc/passwd
@@ -23,4 +24,14 @@ account() {
         uid=$(id -u "$1") || die "no user $1"
         home=$(getent passwd "$1" | cut -d: -f6)
     fi
+}
+
+# as_user COMMAND…: runs it as the user that `account` was asked about.
+as_user() {
+    while read -r key mine _; do
+        if [ "$key" = Uid: ] && [ "$mine" != "$uid" ]; then
+            set -- runuser -u "$account" -- "$@"
+        fi
+    done </proc/self/status
+    "$@"
 }

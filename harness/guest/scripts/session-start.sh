@@ -5,15 +5,6 @@ account "$user"
 bash=$(command -v bash) || die "no bash"
 socket=$tmpdir/tmux-$uid/default
 
-as_user() {
-    while read -r key mine _; do
-        if [ "$key" = Uid: ] && [ "$mine" != "$uid" ]; then
-            set -- runuser -u "$user" -- "$@"
-        fi
-    done </proc/self/status
-    "$@"
-}
-
 # A running server forks the session, wherever the client lives. The first session
 # starts the server, which must then live where lab would have started it.
 if ! tmux -S "$socket" list-sessions >/dev/null 2>&1 && [ -n "$unit" ]; then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -129,9 +130,13 @@ def _side(results: Results, criterion: str, telling: frozenset[str]) -> Side:
     ]
     failed.sort(key=lambda check: check.name not in telling)
     if row.verdict is not Verdict.FAIL or not failed:
-        return Side(row.verdict, row.reason.partition("\n")[0][:_LONGEST])
+        return Side(row.verdict, _short(row.reason.partition("\n")[0]))
     first = failed[0]
-    return Side(row.verdict, f"{first.name}: {first.reason}"[:_LONGEST])
+    return Side(row.verdict, _short(f"{first.name}: {first.reason}"))
+
+
+def _short(reason: str) -> str:
+    return shorten(reason, _LONGEST, placeholder=" …")
 
 
 def objection(rows: Sequence[Row], ruling: Ruling) -> str:

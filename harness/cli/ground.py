@@ -38,11 +38,12 @@ DEFAULT_FLEET = Path("fleet.toml")
 
 
 def stand(
-    fleet_file: Path, accel: Accel, progress: Live, *, vm: str, stage: str
+    fleet_file: Path, accel: Accel, progress: Live, *, vm: str | None, stage: str
 ) -> Ground:
     """Load the spec, build or reuse the image and choose the accelerator.
 
-    Refuses a VM or a stage that does not exist before any of that. Raises InputError.
+    No `vm` means those with autostart. Refuses a VM or a stage that does not exist
+    before any of that. Raises InputError.
     """
     from harness import host, image  # noqa: PLC0415 - see the package's docstring
     from harness.stage import Ground  # noqa: PLC0415 - same
@@ -57,11 +58,13 @@ def stand(
     return Ground(fleet=fleet, image=reference, accelerator=accelerator)
 
 
-def _check_names(fleet: spec.Fleet, vm: str, stage: str) -> None:
+def _check_names(fleet: spec.Fleet, vm: str | None, stage: str) -> None:
     from harness.stage import STAGES  # noqa: PLC0415 - see the package's docstring
 
     faults = []
-    if vm not in fleet.vms:
+    if vm is None and not fleet.autostarted:
+        faults.append(Fault("command line", "--autostart", "", "no VM has autostart"))
+    if vm is not None and vm not in fleet.vms:
         known = ", ".join(fleet.vms)
         faults.append(Fault("command line", "VM", vm, f"one of: {known}"))
     if stage not in STAGES:

@@ -20,6 +20,7 @@ from harness.cli.ground import (
 from harness.cli.running import Running, announce
 from harness.cli.say import live, out
 from harness.deadline import Deadline
+from harness.errors import Fault, InputError
 from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ _LOOK_S = 0.5  # how often to look whether QEMU still runs
 
 
 def up(
-    vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
+    vm: Annotated[
+        str | None,
+        typer.Argument(help="a VM of the spec; dev if none is named"),
+    ] = None,
     stage: StageName = "onboarded",
     *,
     autostart: Annotated[
@@ -46,9 +50,13 @@ def up(
     from harness.site import open_site  # noqa: PLC0415 - see the package's docstring
     from harness.stage import ensure, machine_at  # noqa: PLC0415 - same
 
+    if autostart and vm:
+        both = Fault("command line", "VM", vm, "left out where --autostart chooses")
+        raise InputError("which machines?", [both])
+    wanted = None if autostart else vm or "dev"
     with live("starting") as progress:
-        ground = stand(fleet, accel, progress, vm=vm, stage=stage)
-        names = ground.fleet.autostarted if autostart else (vm,)
+        ground = stand(fleet, accel, progress, vm=wanted, stage=stage)
+        names = (wanted,) if wanted else ground.fleet.autostarted
         for name in names:
             ensure(stage, name, ground, progress)
     deadline = Deadline.after(_SITE_S, "the site to open")

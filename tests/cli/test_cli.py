@@ -75,6 +75,21 @@ def test_wrong_usage_is_exit_status_2(words: list[str]) -> None:
     assert "Traceback" not in said.stderr
 
 
+def test_up_wants_machines_that_there_are(tmp_path: Path) -> None:
+    """One by its name or all with autostart; what there is not is told before work."""
+    said = harness("up", "openclaw", "--autostart")
+    assert said.rc == 2
+    assert "VM = openclaw: left out where --autostart chooses" in said.stderr
+    asleep = tmp_path / "fleet.toml"
+    text = (ROOT / "fleet.toml").read_text()
+    asleep.write_text(text.replace("autostart = true", "autostart = false"))
+    said = harness("up", "--autostart", "--stage", "x", "--fleet", str(asleep))
+    assert said.rc == 2
+    assert "--autostart: no VM has autostart" in said.stderr
+    assert "--stage = x: one of: cloud" in said.stderr
+    assert harness("up", "nobody").rc == 2
+
+
 def test_every_command_has_help() -> None:
     """A command without a sentence of help is not finished."""
     said = harness("--help").check().stdout

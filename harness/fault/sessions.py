@@ -171,6 +171,18 @@ class UserEnded(Hook):
     script = "pkill -KILL -u $user"
 
 
+class ManagerRestarted(Hook):
+    """Lab and tmux do not notice; what the sessions' containers ran is gone."""
+
+    name = "user-manager-restarted"
+    story = "the switch restarts the systemd of lab's user, and its containers end"
+    source = "nixpkgs#47387; Cloonar/coding-lab ADR-0060 (containers are its scopes)"
+    expects = must_fail(
+        CRITERION, "lab's user keeps its own systemd", "heartbeat without a gap"
+    )
+    script = "systemctl restart user@$uid.service"
+
+
 class Frozen(Hook):
     """Nothing dies, and yet nobody can work for five seconds."""
 

@@ -85,24 +85,6 @@ class Heartbeat:
         """How long the longest silence was, in milliseconds."""
         return self.longest_gap.ms
 
-    def unshared_gap_ms(self, witness: Heartbeat) -> float:
-        """Return the longest silence that a `witness` did not share, in milliseconds.
-
-        A witness beats outside the session. When a busy host lets the whole guest wait,
-        both fall silent; when something happens to the session, it alone does.
-        """
-        longest = 0.0
-        for gap in self.gaps:
-            if gap.ms <= longest:
-                continue
-            overlaps = (
-                min(gap.end, other.end) - max(gap.start, other.start)
-                for other in witness.gaps
-            )
-            shared = max(0.0, max(overlaps, default=0.0))
-            longest = max(longest, gap.ms - shared * 1000)
-        return longest if self.beats else float("inf")
-
     def since(self, uptime: float) -> Heartbeat:
         """Leave out the beats before `uptime`, but for the last of them.
 

@@ -59,7 +59,8 @@ class LabState:
     """Lab at one moment; `uptime` in seconds says which.
 
     `properties` is what systemd says of the unit; `main` is its main process, `server`
-    the tmux server. `status` is the HTTP status of `GET /` asked from inside, None when
+    the tmux server, `manager` the systemd of lab's user, None for one without linger.
+    `status` is the HTTP status of `GET /` asked from inside, None when
     nobody answered. `sockets` are the tmux servers' listening sockets: one is right.
     """
 
@@ -67,6 +68,7 @@ class LabState:
     properties: Mapping[str, str]
     main: Process | None
     server: Process | None
+    manager: Process | None
     sessions: Mapping[str, Session]
     tmux_error: str
     sockets: tuple[str, ...]
@@ -240,13 +242,23 @@ class Lab:
         words = shlex.join(["bash", "-c", load("heartbeat.bash"), "heartbeat", log])
         return self.start_session(session, f"exec {words}")
 
-    def start_witness(self, name: str = "witness") -> Job:
-        """Start a heartbeat outside lab, to tell a stopped session from a slow guest.
+    def start_payload(self, name: str) -> Job:
+        """Start a heartbeat where lab's containers live: a scope of the user's manager.
 
-        Read it like a session's: `heartbeats(name)`.
+        Read it like a session's: `heartbeats(name)`. Source: coding-lab, ADR-0060.
         """
-        words = shlex.join(["exec", "bash", "-c", load("heartbeat.bash"), "heartbeat"])
-        return jobs.start(self._guest, name, f"{words} {self._fresh_log(name)}")
+        beat = [
+            "bash",
+            "-c",
+            load("heartbeat.bash"),
+            "heartbeat",
+            self._fresh_log(name),
+        ]
+        scope = ["systemd-run", "--user", "--scope", "--quiet", f"--unit={name}", "--"]
+        user = ["runuser", "-u", self._user, "--"]
+        words = shlex.join([*user, *scope, *beat])
+        runtime = f'XDG_RUNTIME_DIR="/run/user/$(id -u {shlex.quote(self._user)})"'
+        return jobs.start(self._guest, name, f"{runtime} exec {words}")
 
     def heartbeats(self, session: str) -> Heartbeat:
         """Read what a session's heartbeat has written so far."""
@@ -288,6 +300,7 @@ def parse_state(sections: Sections) -> LabState:
         properties=properties,
         main=proc.process(int(properties.get("MainPID", "0")), files, exes),
         server=proc.process(int(found[0][1]), files, exes) if found else None,
+        manager=proc.process(int(sections.value("manager") or 0), files, exes),
         sessions=sessions,
         tmux_error="" if rc == "0" else "\n".join(panes),
         sockets=tuple(sections.lines("sockets")),

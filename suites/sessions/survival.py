@@ -6,15 +6,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.deadline import poll
 from harness.errors import GuestFailure, NotExercised
 from harness.stage import HEARTBEATS, TALKER
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
     from harness.guest.lab import LabState
+    from harness.guest.proc import Process
     from harness.guest.rebuild import Rebuild
     from harness.machine import Machine
     from harness.spec import Budgets
+
+# Stands for the containers that lab runs for its sessions, outside its own cgroup.
+PAYLOAD = "payload"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Witness:
                 seen=f"{first.active_state}, HTTP {first.status}, sessions {alive}, "
                 f"not listed {first.unlisted}",
             )
+        if first.manager is None:
+            check.note("lab's user has no systemd of its own, so nothing lives there")
+        else:
+            _start_payload(dev)
         return cls(dev, check, budgets, first)
 
     def judge_restart(self, event: str, rebuilt: Rebuild, before: LabState) -> LabState:
@@ -97,6 +106,9 @@ class Witness:
         )
         for name in HEARTBEATS:
             self._judge_heartbeat(event, name, since)
+        if first.manager:
+            self._judge_manager(event, first.manager, after.manager)
+            self._judge_heartbeat(event, PAYLOAD, since)
         echo = self.dev.lab.echo(TALKER, seconds=self.budgets.session_reach_s)
         check(
             "a session still answers what is typed",
@@ -110,6 +122,14 @@ class Witness:
             seat.answered,
             f"{event}: tmux attach to {TALKER}, typed {seat.nonce}, the terminal "
             f"shows {seat.screen[-300:]!r}",
+        )
+
+    def _judge_manager(self, event: str, was: Process, now: Process | None) -> None:
+        self.check.check(
+            "lab's user keeps its own systemd",
+            now and now.identity == was.identity,
+            f"{event}: it was PID {was.pid}, is {now.pid if now else 'gone'}; every "
+            "container that a session has started goes with it",
         )
 
     def _judge_lab(self, event: str, before: LabState, after: LabState) -> None:
@@ -164,6 +184,16 @@ class Witness:
             kind="heartbeat",
             budget=float(self.budgets.heartbeat_gap_ms),
         )
+
+
+def _start_payload(dev: Machine) -> None:
+    """Have a heart beat beside the sessions, in a scope of the user's systemd."""
+    dev.lab.start_payload(PAYLOAD)
+    awaited = dev.deadline(30, f"the first beat of {PAYLOAD}")
+    beats = poll(lambda: dev.lab.heartbeats(PAYLOAD).beats or None, awaited)
+    home = dev.read_file(f"/proc/{beats[0].pid}/cgroup").strip()
+    if not home.endswith(f"/{PAYLOAD}.scope"):
+        raise NotExercised(f"{PAYLOAD} ran in a scope of its own", seen=home)
 
 
 def _must_have_restarted(

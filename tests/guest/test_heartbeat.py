@@ -62,18 +62,6 @@ def test_a_window_keeps_the_gap_that_reaches_into_it() -> None:
     assert one.until(3.0).longest_gap_ms == pytest.approx(2900)
 
 
-def test_a_witness_tells_a_slow_guest_from_a_stopped_session() -> None:
-    """A silence that both share is the guest's; only the session's own counts."""
-    session = Heartbeat(beats(1, 2) + beats(3, 4, start=5.0), now=5.2)
-    slow = Heartbeat(beats(1, 2) + beats(3, 4, start=4.95), now=5.2)
-    steady = Heartbeat(beats(*range(1, 53)), now=5.2)
-    assert session.unshared_gap_ms(slow) < 200
-    assert session.unshared_gap_ms(steady) > 4500
-    assert Heartbeat((), now=5.2).unshared_gap_ms(steady) == float("inf")
-    late = Heartbeat(beats(1, 2), now=5.2)
-    assert late.unshared_gap_ms(steady) > 4500
-
-
 def test_half_a_line_is_no_beat() -> None:
     """What a crash left half-written is not taken for a beat."""
     text = "\x1ebeats\n1 10.25 7\n2 10.36 7\n3 10.\n\x1enow\n10.50\n\x1eend\n"

@@ -44,6 +44,8 @@ ExecStart={{ path=/nix/store/{HASH}-lab/bin/lab ; argv[]=/nix/store/{HASH}-lab/b
 600 601 0 1763900001 /dev/pts/0 alpha
 600 602 1 1763900002 /dev/pts/1 beta gamma
 0
+\x1emanager
+700
 \x1efiles
 /proc/500/stat:500 (lab) {STAT.format(pid=500, start=1234)}
 /proc/500/cgroup:0::/system.slice/lab.service
@@ -51,6 +53,8 @@ ExecStart={{ path=/nix/store/{HASH}-lab/bin/lab ; argv[]=/nix/store/{HASH}-lab/b
 /proc/600/cgroup:0::/system.slice/lab.service
 /proc/601/stat:601 (a) b) {STAT.format(pid=601, start=1400).replace("S", "T", 1)}
 /proc/601/cgroup:0::/user.slice
+/proc/700/stat:700 (systemd) {STAT.format(pid=700, start=1100)}
+/proc/700/cgroup:0::/user.slice/user-990.slice/user@990.service/init.scope
 /sys/fs/cgroup/system.slice/lab.service/cgroup.procs:500
 /sys/fs/cgroup/system.slice/lab.service/cgroup.procs:600
 /sys/fs/cgroup/system.slice/lab.service/cgroup.subtree_control:
@@ -93,6 +97,8 @@ def test_a_recorded_state_is_read_whole() -> None:
     assert state.server is not None
     assert state.server.command == "tmux: server"
     assert state.server.exe == f"/nix/store/{HASH}-tmux/bin/tmux (deleted)"
+    assert state.manager is not None
+    assert state.manager.identity == (700, 1100)
     alpha = state.sessions["alpha"]
     assert alpha.identity == ("alpha", 601, 1400, "/dev/pts/0")
     assert alpha.process is not None
@@ -130,10 +136,11 @@ def test_a_lab_without_a_server() -> None:
     """Without a tmux server there are no sessions, and tmux says why."""
     text = RECORDED.partition("\x1etmux")[0] + (
         "\x1etmux\nno server running on /tmp/tmux-990/default\n1\n"
-        "\x1efiles\n\x1eexes\n\x1esockets\n\x1euptime\n1.0\n\x1ehttp\n\x1eend\n"
+        "\x1emanager\n\x1efiles\n\x1eexes\n\x1esockets\n\x1euptime\n1.0\n\x1ehttp\n\x1eend\n"
     )
     state = lab.parse_state(parse("lab.bash", text))
     assert state.server is None
+    assert state.manager is None
     assert not state.sessions
     assert "no server running" in state.tmux_error
     assert state.status is None

@@ -41,6 +41,16 @@ for line in "${panes[@]}"; do
 done
 if [[ -n ${last-} ]]; then pids+=("$last"); fi
 
+# The user's own systemd, and not the (sd-pam) beside it.
+section manager
+cgroup=/sys/fs/cgroup/user.slice/user-$uid.slice/user@$uid.service/init.scope
+if [[ -r $cgroup/cgroup.procs ]]; then
+    while read -r pid; do
+        read -r name <"/proc/$pid/comm"
+        if [[ $name == systemd ]]; then printf '%s\n' "$pid"; pids+=("$pid"); fi
+    done <"$cgroup/cgroup.procs"
+fi 2>/dev/null
+
 # As `grep -H` would print it, without a process.
 show() {
     [[ -r $1 ]] || return

@@ -60,8 +60,8 @@ class LabState:
 
     `properties` is what systemd says of the unit; `main` is its main process, `server`
     the tmux server, `manager` the systemd of lab's user, None for one without linger.
-    `status` is the HTTP status of `GET /` asked from inside, None when
-    nobody answered. `sockets` are the tmux servers' listening sockets: one is right.
+    `status` is the HTTP status of `GET /` asked from inside, None when nobody answered.
+    `sockets` are the tmux servers' listening sockets: one is right.
     """
 
     uptime: float
@@ -247,13 +247,8 @@ class Lab:
 
         Read it like a session's: `heartbeats(name)`. Source: coding-lab, ADR-0060.
         """
-        beat = [
-            "bash",
-            "-c",
-            load("heartbeat.bash"),
-            "heartbeat",
-            self._fresh_log(name),
-        ]
+        log = self._fresh_log(name)
+        beat = ["bash", "-c", load("heartbeat.bash"), "heartbeat", log]
         scope = ["systemd-run", "--user", "--scope", "--quiet", f"--unit={name}", "--"]
         user = ["runuser", "-u", self._user, "--"]
         words = shlex.join([*user, *scope, *beat])

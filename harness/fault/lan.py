@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired
 from harness.fault.base import must_fail
-from harness.fault.means import run
+from harness.fault.means import follow, run
 from harness.fault.network import SWAP, LanFault, network_file
 from harness.site.dnsmasq import PORT
 
@@ -228,6 +229,42 @@ class RollbackHalf(Rollback):
         """Give it a network file that has both addresses."""
         both = (self.move.temporary, self.move.final)
         network_file(machine, *both, gateway=machine.site.network.gateway)
+
+
+class RollbackRenamed(Rollback):
+    """The record goes where dev goes."""
+
+    name = "rollback-takes-the-name-along"
+    story = "going back moves the name to dev's temporary address, away from the old VM"
+    source = "the plan's PR3 (the record has to follow the address)"
+    expects = must_fail(ROLLBACK, "DNS never gives a wrong or missing answer")
+    machines = frozenset({"old"})
+
+    def wake(self, machine: Machine) -> None:
+        """Change the record as the old VM's cable is plugged in."""
+        site = machine.site
+        name = self.name_of(self.move.final, site)
+        rename = partial(site.dns.set, name, self.move.temporary)
+        follow(machine, "unblock_network", rename)
+
+
+class RollbackFiltered(Rollback):
+    """A port of the host that knows one address."""
+
+    name = "rollback-loses-dev"
+    story = "the host lets dev send from its final address alone, so it is gone after"
+    source = "libvirt formatnwfilter (no-ip-spoofing takes the address from the XML)"
+    expects = must_fail(ROLLBACK, "dev answers on its temporary address again")
+
+    def wake(self, machine: Machine) -> None:
+        """Drop what it says of its temporary address."""
+        rule = f"saddr ip {self.move.temporary} drop"
+        run(
+            machine,
+            "/usr/sbin/nft 'add table arp filter;"
+            " add chain arp filter out { type filter hook output priority 0; };"
+            f" add rule arp filter out arp {rule}'",
+        )
 
 
 @contextmanager

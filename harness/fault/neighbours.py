@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from harness.deadline import tick
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import follow, run
 from harness.fault.network import LanFault
@@ -152,6 +154,26 @@ class OldStopped(Acquainted):
     def meet(self, first: Machine, second: Machine) -> None:
         """Stop the old VM together with dev's crash."""
         follow(second, "crash", first.crash)
+
+
+class OldStarved(Acquainted):
+    """Two VMs want more than the host has."""
+
+    name = "dev-starves-the-old-vm"
+    story = "the host is short of memory while dev starts, and the old VM stands still"
+    source = "the plan's PR1 (memory of both VMs on one host, until the old one goes)"
+    expects = must_fail(PARALLEL, _NO_LOSS)
+    tests = _CRASH
+
+    def meet(self, first: Machine, second: Machine) -> None:
+        """Stop the old VM's processors for two seconds after dev's crash."""
+
+        def starve() -> None:
+            first.qmp().execute("stop")
+            tick(time.monotonic(), 2.0, 1)
+            first.qmp().execute("cont")
+
+        follow(second, "crash", starve)
 
 
 class Thief(LanFault):

@@ -28,7 +28,7 @@ _DNS = frozenset({"DNS never gives a wrong or missing answer"})
 _ONE_OWNER = frozenset({"exactly one MAC answers for the final address"})
 # networkd takes the first file by name that matches a link; the generation's is 40-.
 _FIRST_FILE = "/etc/systemd/network/10-fault.network"
-_NO_ONES_MAC = "02:00:00:00:00:99"
+NO_ONES_MAC = "02:00:00:00:00:99"
 
 
 class LanFault(Fault):
@@ -216,7 +216,7 @@ class StaleNeighbour(LanFault):
 
     def site(self, site: Site) -> AbstractContextManager[object]:
         """Pin the gateway's entry."""
-        site.gateway.pin_neighbour(self.move.final, _NO_ONES_MAC)
+        site.gateway.pin_neighbour(self.move.final, NO_ONES_MAC)
         return super().site(site)
 
 

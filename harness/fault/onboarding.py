@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline
+from harness.deadline import Deadline, poll
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import deploy, drop_in, run
-from harness.fault.network import LanFault
+from harness.fault.means import configure, deploy, drop_in, run
+from harness.fault.network import NO_ONES_MAC, LanFault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from harness.machine import Machine
-    from harness.site import Site
+    from harness.site import LanHost, Site
 
 CRITERION = "onboard-host-config"
+FORGEJO = "forgejo-mcp-reach"
 _TESTS = "suites/onboard/test_host.py"
 UNIT = (f"{_TESTS}::test_lab_unit_invariants",)
 TIMERS = (f"{_TESTS}::test_timers_users_and_what_must_not_be_there",)
 REACH = f"{_TESTS}::test_services_are_reached_from_dev"
 _RULE_S = 10.0
+_NFT = "/usr/sbin/nft"
+_DOOR = 8999
+_DOORKEEPER = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Door(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(401)
+HTTPServer(("", int(sys.argv[1])), Door).serve_forever()
+"""
 
 
 class RestartsAlways(Fault):
@@ -99,22 +114,93 @@ class NoCollector(Fault):
         deploy(machine, "{ lib, ... }: { nix.gc.automatic = lib.mkForce false; }\n")
 
 
+class StateVersionRaised(Fault):
+    """It looks like a release, so it is raised like one."""
+
+    name = "state-version-raised"
+    story = "hosts/dev has the stateVersion of a later release than it was made with"
+    source = "NixOS options, system.stateVersion (most users should never change it)"
+    expects = must_fail(CRITERION, "stateVersion is what the conversion gave it")
+    tests = TIMERS
+
+    def wake(self, machine: Machine) -> None:
+        """Configure it; what runs is the same."""
+        raised = 'lib.mkForce "26.05"'
+        configure(machine, f"{{ lib, ... }}: {{ system.stateVersion = {raised}; }}\n")
+
+
 class ForgejoKnowsOne(LanFault):
     """An allow-list that nobody thought of on the day of the swap."""
 
     name = "forgejo-mcp-knows-the-temporary-address"
     story = "fw lets dev's temporary address through to forgejo-mcp, not its final one"
     source = "the plan's firewall on fw (source addresses by hand)"
-    expects = must_fail("forgejo-mcp-reach", "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[swapped]",)
 
     def site(self, site: Site) -> AbstractContextManager[object]:
         """Have the service's host answer everybody but the final address."""
-        dropped = ["ip", "route", "add", "blackhole", f"{self.move.final}/32"]
         for host in site.services.values():
-            asked = Deadline.after(_RULE_S, f"a rule on {host.name}")
-            host.execute(dropped, deadline=asked).check()
+            _set_up(host, f"ip route add blackhole {self.move.final}/32")
         return super().site(site)
+
+
+class ForgejoKeepsTheOldMac(LanFault):
+    """Nobody announced the new VM to whoever knew the old one."""
+
+    name = "forgejo-mcp-keeps-the-old-mac"
+    story = "the service's host goes on sending its answers for dev to the old VM's MAC"
+    source = "vmware/vic#2932, #3437; resource-agents#124"
+    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    tests = (f"{REACH}[swapped]",)
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Pin a MAC that is nobody's any more."""
+        for host in site.services.values():
+            host.pin_neighbour(self.move.final, NO_ONES_MAC)
+        return super().site(site)
+
+
+class ForgejoDown(Fault):
+    """Its host is up, so that a ping says that all is well."""
+
+    name = "forgejo-mcp-down"
+    story = "forgejo-mcp does not run: its host refuses the connection"
+    source = "the plan's PR2 (reached by TCP, not by ping)"
+    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    tests = (f"{REACH}[onboarded]",)
+
+    def site(self, site: Site) -> AbstractContextManager[object]:
+        """Reset whoever connects, as a port does that nobody listens on."""
+        for name, host in site.services.items():
+            port = site.network.services[name].port
+            _set_up(
+                host,
+                f"{_NFT} add table ip fault",
+                f"{_NFT} add chain ip fault in"
+                " '{ type filter hook input priority 0; }'",
+                f"{_NFT} add rule ip fault in tcp dport {port} reject with tcp reset",
+            )
+        return super().site(site)
+
+
+class ForgejoAsksForLogin(Fault):
+    """Somebody put it behind the same door as the rest."""
+
+    name = "forgejo-mcp-asks-for-a-login"
+    story = "forgejo-mcp answers dev, and wants a login that dev does not have"
+    source = "the plan's ingress (forward authentication for whole hosts)"
+    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    tests = (f"{REACH}[onboarded]",)
+
+    @contextmanager
+    def site(self, site: Site) -> Iterator[None]:
+        """Have a server in the service's place that lets nobody in."""
+        with ExitStack() as stack:
+            for name, host in site.services.items():
+                port = site.network.services[name].port
+                stack.enter_context(_door(site, host, port))
+            yield
 
 
 class ForgejoRefuses(Fault):
@@ -123,18 +209,41 @@ class ForgejoRefuses(Fault):
     name = "forgejo-mcp-refuses-dev"
     story = "packets from dev to forgejo-mcp are dropped on the way"
     source = "the plan's firewall on fw (source addresses by hand)"
-    expects = must_fail("forgejo-mcp-reach", "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[onboarded]",)
 
     def wake(self, machine: Machine) -> None:
         """Drop them where they leave."""
         rules = "".join(
-            f"/usr/sbin/nft add rule inet fault output ip daddr {host.ip} reject\n"
+            f"{_NFT} add rule inet fault output ip daddr {host.ip} reject\n"
             for host in machine.site.services.values()
         )
         run(
             machine,
-            "/usr/sbin/nft add table inet fault\n"
-            "/usr/sbin/nft add chain inet fault output"
+            f"{_NFT} add table inet fault\n"
+            f"{_NFT} add chain inet fault output"
             " '{ type filter hook output priority 0; }'\n" + rules,
         )
+
+
+@contextmanager
+def _door(site: Site, host: LanHost, port: int) -> Iterator[None]:
+    """Have whoever comes to a port of a host meet a server that lets nobody in."""
+    _set_up(
+        host,
+        f"{_NFT} add table ip fault",
+        f"{_NFT} add chain ip fault in '{{ type nat hook prerouting priority -100; }}'",
+        f"{_NFT} add rule ip fault in tcp dport {port} redirect to :{_DOOR}",
+    )
+    door = [sys.executable, "-I", "-S", "-c", _DOORKEEPER, str(_DOOR)]
+    with site.capsule.spawn(door, host=host.host):
+        awaited = Deadline.after(_RULE_S, f"a door on {host.name}")
+        poll(lambda: site.client.tcp(host.ip, _DOOR, awaited) or None, awaited)
+        yield
+
+
+def _set_up(host: LanHost, *commands: str) -> None:
+    """Run commands on a host of the LAN, each of which has to succeed."""
+    for command in commands:
+        asked = Deadline.after(_RULE_S, f"a rule on {host.name}")
+        host.execute(shlex.split(command), deadline=asked).check()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.guest import boot, rebuild
 from harness.guest.script import Sections, ask
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from harness.guest.rebuild import Rebuild, Rebuilding
     from harness.guest.transport import Guest
 
+_EVALUATION_S = 300.0
 _BOOTED = "/run/booted-system"
 _CURRENT = "/run/current-system"
 _PROFILE = "/nix/var/nix/profiles/system"
@@ -127,6 +129,14 @@ class System:
     def generations(self) -> tuple[ProfileGeneration, ...]:
         """List the generations of the system profile, oldest first."""
         return self.state().generations
+
+    def option(self, name: str) -> Any:
+        """Evaluate an option of the host's own configuration; what runs may differ.
+
+        Raises MachineError where Nix cannot.
+        """
+        sections = ask(self._guest, "option.sh", name, timeout=_EVALUATION_S)
+        return json.loads(sections.text("value"))
 
     def memory_mib(self) -> int:
         """Read how much memory the kernel gives out, in MiB: MemTotal of proc(5)."""

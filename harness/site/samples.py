@@ -54,6 +54,9 @@ class DnsSample:
     ttl: int | None
     latency: float | None
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.addresses)) or self.rcode or "no answer"
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:

@@ -80,7 +80,7 @@ class Swap:
             "DNS never gives a wrong or missing answer",
             not wrong,
             f"{event}: {len(wrong)} of {len(self.dns.samples)} answers for {self.name}"
-            f" are not {self.move.final}, the first: {wrong[:1]}",
+            f" are not {self.move.final}, the first: {''.join(map(str, wrong[:1]))}",
         )
 
     def judge_owner(self, event: str, mac: str, seconds: float) -> None:

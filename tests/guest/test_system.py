@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from harness.errors import MachineError
 from harness.guest import jobs, rebuild, system
 from harness.guest.jobs import Ended
 from harness.guest.script import parse
@@ -111,6 +112,15 @@ def test_this_computer_answers(guest: LocalGuest) -> None:
     assert state.cmdline == Path("/proc/cmdline").read_text().strip()
     assert state.uptime > 0
     assert System(guest).memory_mib() == psutil.virtual_memory().total // 2**20
+
+
+def test_an_option_of_the_configuration(guest: LocalGuest) -> None:
+    """It is what Nix makes of it; what Nix cannot evaluate is no answer."""
+    guest.program("nix-instantiate", 'printf "[\\"%s\\"]" "$5"')
+    assert System(guest).option("networking.hostName") == ["config.networking.hostName"]
+    guest.program("nix-instantiate", "echo 'error: attribute missing' >&2; exit 1")
+    with pytest.raises(MachineError, match="attribute missing"):
+        System(guest).option("x")
 
 
 def test_failed_units() -> None:

@@ -35,3 +35,11 @@ as_user() {
     done </proc/self/status
     "$@"
 }
+
+# Where NixOS keeps NIX_PATH and the like for everybody who logs in.
+login_environment() {
+    if [ -r /etc/set-environment ]; then
+        # shellcheck source=/dev/null
+        . /etc/set-environment
+    fi
+}

@@ -9,11 +9,7 @@ shift 3
 if [ -n "$cgroup" ]; then
     echo $$ >"/sys/fs/cgroup$cgroup/cgroup.procs" || exit 3
 fi
-# Where NixOS keeps NIX_PATH and the like for everybody who logs in.
-if [ -r /etc/set-environment ]; then
-    # shellcheck source=/dev/null
-    . /etc/set-environment
-fi
+login_environment
 if [ -n "$file" ]; then
     mkdir -p "${file%/*}"
     printf '%s\n' "$module" >"$file"

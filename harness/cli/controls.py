@@ -47,6 +47,9 @@ def controls(  # noqa: PLR0913 - one parameter for each option
         typer.Argument(help="faults: names of ours, or FILE:CLASS; none for all ours"),
     ] = None,
     *,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="one more of them, spelt as for pytest")
+    ] = None,
     only: Annotated[
         str | None, typer.Option(help="just the faults that this criterion must tell")
     ] = None,
@@ -72,7 +75,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     ] = False,
 ) -> None:
     """Run the suites under known-bad variants; each must be caught where it shows."""
-    chosen = choose(names or [], only=only, fast=fast)
+    chosen = choose([*(names or []), *(fault or [])], only=only, fast=fast)
     if listing:
         _print_list(chosen)
         return

@@ -111,7 +111,7 @@ def verdicts(project: Path) -> dict[str, str]:
 
 def test_caught_and_quiet_is_success(project: Path) -> None:
     """Faults from a file are run, ruled on, reported and shown."""
-    ended = controls(project, "faults.py:Told", "faults.py:Harmless")
+    ended = controls(project, "faults.py:Told", "--fault", "faults.py:Harmless")
     assert ended.rc == 0, ended.stdout + ended.stderr
     assert verdicts(project) == {"is-told": "caught", "harmless": "quiet"}
     assert "1 caught, 1 quiet" in ended.stdout

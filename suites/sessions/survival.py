@@ -188,9 +188,13 @@ class Witness:
 
 def _start_payload(dev: Machine) -> None:
     """Have a heart beat beside the sessions, in a scope of the user's systemd."""
-    dev.lab.start_payload(PAYLOAD)
+    job = dev.lab.start_payload(PAYLOAD)
     awaited = dev.deadline(30, f"the first beat of {PAYLOAD}")
-    beats = poll(lambda: dev.lab.heartbeats(PAYLOAD).beats or None, awaited)
+    beats = poll(
+        lambda: dev.lab.heartbeats(PAYLOAD).beats or None,
+        awaited,
+        seen=lambda: job.output,
+    )
     home = dev.read_file(f"/proc/{beats[0].pid}/cgroup").strip()
     if not home.endswith(f"/{PAYLOAD}.scope"):
         raise NotExercised(f"{PAYLOAD} ran in a scope of its own", seen=home)

@@ -74,15 +74,16 @@ REGISTER: tuple[Criterion, ...] = (
     Criterion(
         "switch-keeps-sessions",
         "a nixos-rebuild switch that changes lab.service keeps lab sessions alive",
-        "same tmux server, same session processes, unbroken in-session heartbeat,"
-        " while lab itself really restarted and is healthy again",
+        "same tmux server, same session processes, unbroken heartbeat in them and in"
+        " what they run beside lab, a terminal that attaches, while lab itself really"
+        " restarted and is healthy again",
         decides=True,
     ),
     Criterion(
         "reboot-boots-guest-kernel",
         "a reboot boots the kernel that the guest itself built and installed",
         "new boot_id, kernel release and booted system of the new generation, no"
-        " kernel on QEMU's command line, old generation still boots",
+        " kernel on QEMU's command line, old generation still boots, room on /boot",
         decides=True,
     ),
     Criterion(

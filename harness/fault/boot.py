@@ -80,6 +80,25 @@ class BootFull(Fault):
         )
 
 
+class BootNearlyFull(Fault):
+    """This switch goes well, and the next but one does not."""
+
+    name = "boot-nearly-full"
+    story = "old kernels pile up on /boot until it has room for one more and no other"
+    source = "nixos-infect#192 (a small /boot); nixpkgs#23926"
+    expects = must_fail(CRITERION, "/boot has room for the kernels to come")
+    tests = NEW_KERNEL
+
+    def wake(self, machine: Machine) -> None:
+        """Leave room for two kernels with initrds, of which a switch takes one."""
+        run(
+            machine,
+            "set -- $(stat -f -c '%a %S' /boot) $(stat -L -c %s"
+            " /run/booted-system/kernel /run/booted-system/initrd)\n"
+            "fallocate -l $(($1 * $2 - 2 * ($3 + $4))) /boot/filler\nsync",
+        )
+
+
 class BootElsewhere(Fault):
     """The boot loader reads another /boot than the guest writes."""
 

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from harness.guest.script import Sections
 
-# How often the script beats; the pause alone, so a beat is a little later than that.
-PERIOD_S = 0.1
-
 
 class Beat(NamedTuple):
     """One beat: its number, the guest's uptime in seconds, and who wrote it."""

@@ -14,8 +14,6 @@ _STAT = re.compile(r"^(\d+) \((.*)\) (\S) (.*)$")
 _LINK = re.compile(r"^/proc/(\d+)/exe -> (.+)$")
 # Field 22 of /proc/PID/stat, counted from the field after the state; see proc(5).
 _STARTTIME = 18
-# USER_HZ is 100 on every architecture that NixOS runs on.
-_TICKS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,6 @@ class Process:
     def identity(self) -> tuple[int, int]:
         """PID and start time."""
         return (self.pid, self.start)
-
-    @property
-    def started_s(self) -> float:
-        """When the process began: seconds of uptime."""
-        return self.start / _TICKS
 
     @property
     def stopped(self) -> bool:

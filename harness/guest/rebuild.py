@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # https://nixos.org/manual/nixos/stable/#sec-switching-systems, and the exit statuses of
 # nixpkgs pkgs/by-name/sw/switch-to-configuration-ng.
 SWITCHED = 0
-SOME_UNIT_FAILED = 4
 
 # The sentences of switch-to-configuration, by what each says about the units it names.
 _SENTENCES = {

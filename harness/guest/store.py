@@ -155,10 +155,6 @@ class Store:
         """Find every store path in use."""
         return parse_live(ask(self._guest, "live.sh", timeout=120.0))
 
-    def live_closures(self) -> tuple[str, ...]:
-        """List the store paths whose closures must survive a collection."""
-        return self.live().roots
-
     def read_everything(
         self, roots: tuple[str, ...] = (), *, timeout: float = 900.0
     ) -> Reading:

@@ -56,18 +56,13 @@ class Register:
 
     def _row(self, row: Criterion) -> Iterator[str]:
         yield f"{'*' if row.decides else ' '} {row.id}: {row.title}"
+        yield from _wrapped(f"decided by {row.decided_by}")
         tests = self.tests.get(row.id, ())
         yield from (f"{_INDENT}{nodeid}" for nodeid in tests)
         if not tests:
             yield _INDENT + (f"(needs {row.needs})" if row.needs else "(no test)")
         if faults := self.faults.get(row.id):
-            yield from textwrap.wrap(
-                self._told(faults),
-                _WIDTH,
-                initial_indent=_INDENT,
-                subsequent_indent=_INDENT + "  ",
-                break_on_hyphens=False,
-            )
+            yield from _wrapped(self._told(faults))
 
     def _told(self, faults: Sequence[str]) -> str:
         """Say which faults the tests have to tell, and whether they last did."""
@@ -82,6 +77,16 @@ class Register:
             for verdict in sorted(groups)
         )
         return f"{must}, when last run here {'; '.join(told)}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT + "  ",
+        break_on_hyphens=False,
+    )
 
 
 class Listing:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.criteria import short
+from harness.criteria import BY_ID, short
 from harness.report import drawings
 from harness.report.merge import read_record
 from harness.report.story import chapters, headline
@@ -34,6 +34,7 @@ def render(results: Results, directory: Path) -> str:
     by_nodeid = {test.nodeid: test for test in results.tests}
     text = environment.get_template("index.html.j2").render(
         results=results,
+        register=BY_ID,
         run=results.run,
         headline=sentence,
         colour=colour,

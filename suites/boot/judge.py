@@ -47,6 +47,32 @@ def judge_menu(check: Recorder, menu: Bootloader, generation: Generation) -> Non
     )
 
 
+def judge_room(
+    check: Recorder, machine: Machine, menu: Bootloader, factor: float
+) -> None:
+    """Demand that kernel and initrd of the generations to come fit beside these.
+
+    Where there is no room the next switch but one fails, and collecting old
+    generations does not help: their kernels go only after the new one is there.
+    """
+    entry = menu.default
+    files = [entry.kernel_file, *entry.initrd_files] if entry else []
+    there = [file for file in files if file]
+    check.require(
+        "the default entry's files are there", there, f"the menu names {files}"
+    )
+    sizes = machine.succeed("stat", "-L", "-c", "%s", *there).split()
+    blocks, size = machine.succeed("stat", "-f", "-c", "%a %S", there[0]).split()
+    needed = sum(map(int, sizes)) / 2**20
+    free = int(blocks) * int(size) / 2**20
+    check.check(
+        "/boot has room for the kernels to come",
+        free >= factor * needed,
+        f"{free:.0f} MiB are free, a kernel with its initrd takes {needed:.0f} MiB, "
+        f"budget {factor:g} times that",
+    )
+
+
 def judge_boot(
     check: Recorder,
     machine: Machine,

@@ -13,6 +13,7 @@ from suites.boot.judge import (
     judge_alive,
     judge_boot,
     judge_menu,
+    judge_room,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def test_reboot_boots_the_kernel_that_the_guest_built(
     menu = dev.system.bootloader()
     assert new.profile is not None
     judge_menu(check, menu, new.profile)
+    judge_room(check, dev, menu, budgets.boot_free_factor)
 
     reboot = dev.reboot()
     check.check(

@@ -14,6 +14,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.process import run
+from harness.spec import Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +118,13 @@ def test_no_place_of_this_computer() -> None:
         if word.encode() in path.read_bytes()
     ]
     assert found == []
+
+
+def test_every_budget_is_held() -> None:
+    """A threshold that the spec has and no suite asks for would be an empty promise."""
+    suites = "\n".join(p.read_text() for p in (ROOT / "suites").rglob("*.py"))
+    idle = [name for name in Budgets.model_fields if f"budgets.{name}" not in suites]
+    assert idle == []
 
 
 def package_hosts() -> set[str]:

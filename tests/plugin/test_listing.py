@@ -55,7 +55,10 @@ def test_register_with_tests(tmp_path: Path) -> None:
     assert ended.rc == 0, ended.stdout
     lines = ended.stdout.splitlines()
     row = lines.index("* gc-no-estale: garbage collection produces no ESTALE")
-    assert lines[row + 1] == "      suites/test_a.py::test_a"
+    assert lines[row + 1].startswith(
+        "      decided by every file of every live closure"
+    )
+    assert "      suites/test_a.py::test_a" in lines[row + 2 : row + 4]
     assert "      (no test)" in lines
     assert "must not run" not in ended.stdout
     assert not (tmp_path / "reports").exists()
@@ -65,6 +68,7 @@ def test_register_with_faults(tmp_path: Path) -> None:
     """Each row has the faults that it must tell, and how the newest report has them."""
     child = Child.made_of(tmp_path, GOOD)
     assert re.search("must tell [0-9]+ faults: killmode-control-group,", child.listed())
+    assert "decided by not one lost probe to the old VM" in child.listed()
     newest = with_controls(results())
     (missed, *_) = newest.controls
     older = newest.model_copy(

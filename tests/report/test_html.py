@@ -96,6 +96,7 @@ def test_all_of_the_register_is_there(page: Page) -> None:
     for row in REGISTER:
         assert row.id in page.words
         assert f"reason of {row.id}" in page.words
+        assert f"decided by {row.decided_by}" in page.words
 
 
 def test_what_the_guest_says_is_text(page: Page) -> None:

@@ -83,8 +83,7 @@ class Hierarchy:
         """Have groups below weigh anything. Raises OSError where we may not."""
         if self.unified:
             if (self.root / "cgroup.type").exists():
-                # The top of what a container sees is its own.
-                make_room(self.root, ours=not self.below or delegated(self.root))
+                make_room(self.root, top=not self.below)
             _hand_out(self.root)
         probe = self.root / f"{_PREFIX}probe-{os.getpid()}"
         probe.mkdir()
@@ -172,23 +171,25 @@ def mounted(mountinfo: str) -> list[Hierarchy]:
     return list(dict.fromkeys(found))
 
 
-def make_room(group: Path, *, ours: bool) -> None:
+def make_room(group: Path, *, top: bool) -> None:
     """Move the processes of a group that was given to us into one of its own below.
 
     The kernel lets no process stay in a group that shares something out to others:
     cgroups(7), "no internal processes". Its very root is exempt and has no cgroup.type.
-    Raises OSError where the group is not ours to divide.
+    The `top` of what a container sees is its own; any other group has to be delegated.
+    Raises OSError where it is not ours to divide.
     """
     processes, rest = group / "cgroup.procs", group / _REST
+    if not processes.read_text():
+        return
+    if not (top or delegated(group)):
+        raise OSError(errno.EBUSY, "has processes and was not delegated")
+    rest.mkdir(exist_ok=True)
     for _ in range(_TRIES):
-        pids = processes.read_text().split()
-        if not pids:
-            return
-        if not ours:
-            raise OSError(errno.EBUSY, "has processes and was not delegated")
-        rest.mkdir(exist_ok=True)
-        for pid in pids:
+        for pid in processes.read_text().split():
             _move(int(pid), rest)
+        if not processes.read_text():
+            return
     raise OSError(errno.EBUSY, "new processes appear faster than they can be moved")
 
 

@@ -82,10 +82,10 @@ def test_a_group_that_was_given_to_us_is_divided(given: Path) -> None:
         (given / "cgroup.procs").write_text(str(sleeper.pid))
         assert not weight.delegated(given)
         with pytest.raises(OSError, match="not delegated"):
-            weight.make_room(given, ours=False)
+            weight.make_room(given, top=False)
         assert (given / "cgroup.procs").read_text().split() == [str(sleeper.pid)]
         for _ in range(2):
-            weight.make_room(given, ours=True)
+            weight.make_room(given, top=True)
             assert not (given / "cgroup.procs").read_text()
             rest = given / "vm-acceptance-rest" / "cgroup.procs"
             assert rest.read_text().split() == [str(sleeper.pid)]

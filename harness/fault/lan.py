@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll, tick
 from harness.fault.base import must_fail
-from harness.fault.means import follow, run
+from harness.fault.means import OUTPUT, follow, nft, run
 from harness.fault.network import SWAP, LanFault, network_file
 from harness.site.dnsmasq import PORT
 
@@ -157,13 +157,9 @@ class Unannounced(LanFault):
         if machine.vm.ip == self.move.final:
             machine.site.client.pin_neighbour(self.move.final, machine.vm.mac)
             return
-        silence = (
-            "/usr/sbin/nft 'add table arp silence;"
-            " add chain arp silence out { type filter hook output priority 0; };"
-            f" add rule arp silence out arp saddr ip {self.move.final}"
-            f" arp daddr ip {self.move.final} drop'"
-        )
-        run(machine, silence)
+        final = self.move.final
+        silence = f"arp saddr ip {final} arp daddr ip {final} drop"
+        run(machine, nft("arp", OUTPUT, silence))
 
 
 class Rollback(LanFault):
@@ -256,13 +252,7 @@ class RollbackFiltered(Rollback):
 
     def wake(self, machine: Machine) -> None:
         """Drop what it says of its temporary address."""
-        rule = f"saddr ip {self.move.temporary} drop"
-        run(
-            machine,
-            "/usr/sbin/nft 'add table arp filter;"
-            " add chain arp filter out { type filter hook output priority 0; };"
-            f" add rule arp filter out arp {rule}'",
-        )
+        run(machine, nft("arp", OUTPUT, f"arp saddr ip {self.move.temporary} drop"))
 
 
 @contextmanager

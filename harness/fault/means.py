@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 MODULE = "/etc/nixos/fault.nix"
+OUTPUT = "type filter hook output priority 0"
 # A collector that comes before the real one on the PATH of whoever starts one.
 COLLECTOR = "/usr/local/bin/nix-collect-garbage"
 
@@ -74,6 +76,17 @@ def program(machine: Machine, path: str, script: str) -> None:
     run(machine, f"mkdir -p {path.rpartition('/')[0]}")
     machine.write_file(path, f"#!/bin/sh\n{script}\n")
     run(machine, f"chmod 755 {path}")
+
+
+def nft(family: str, hook: str, *rules: str) -> str:
+    """Return the shell command that adds these rules in a chain of their own.
+
+    `hook` is where the chain is: type, hook and priority, as nft(8) has them.
+    """
+    chain = f"{family} fault rules"
+    steps = [f"add table {family} fault", f"add chain {chain} {{ {hook}; }}"]
+    steps += [f"add rule {chain} {rule}" for rule in rules]
+    return shlex.join(["/usr/sbin/nft", "; ".join(steps)])
 
 
 def leave_tap(machine: Machine, verb: str) -> None:

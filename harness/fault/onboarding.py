@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import configure, deploy, drop_in, run
+from harness.fault.means import OUTPUT, configure, deploy, drop_in, nft, run
 from harness.fault.network import NO_ONES_MAC, LanFault
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ UNIT = (f"{_TESTS}::test_lab_unit_invariants",)
 TIMERS = (f"{_TESTS}::test_timers_users_and_what_must_not_be_there",)
 REACH = f"{_TESTS}::test_services_are_reached_from_dev"
 _RULE_S = 10.0
-_NFT = "/usr/sbin/nft"
 _DOOR = 8999
 _DOORKEEPER = """
 import sys
@@ -174,13 +173,8 @@ class ForgejoDown(Fault):
         """Reset whoever connects, as a port does that nobody listens on."""
         for name, host in site.services.items():
             port = site.network.services[name].port
-            _set_up(
-                host,
-                f"{_NFT} add table ip fault",
-                f"{_NFT} add chain ip fault in"
-                " '{ type filter hook input priority 0; }'",
-                f"{_NFT} add rule ip fault in tcp dport {port} reject with tcp reset",
-            )
+            reset = f"tcp dport {port} reject with tcp reset"
+            _set_up(host, nft("ip", "type filter hook input priority 0", reset))
         return super().site(site)
 
 
@@ -214,27 +208,15 @@ class ForgejoRefuses(Fault):
 
     def wake(self, machine: Machine) -> None:
         """Drop them where they leave."""
-        rules = "".join(
-            f"{_NFT} add rule inet fault output ip daddr {host.ip} reject\n"
-            for host in machine.site.services.values()
-        )
-        run(
-            machine,
-            f"{_NFT} add table inet fault\n"
-            f"{_NFT} add chain inet fault output"
-            " '{ type filter hook output priority 0; }'\n" + rules,
-        )
+        hosts = machine.site.services.values()
+        run(machine, nft("inet", OUTPUT, *(f"ip daddr {h.ip} reject" for h in hosts)))
 
 
 @contextmanager
 def _door(site: Site, host: LanHost, port: int) -> Iterator[None]:
     """Have whoever comes to a port of a host meet a server that lets nobody in."""
-    _set_up(
-        host,
-        f"{_NFT} add table ip fault",
-        f"{_NFT} add chain ip fault in '{{ type nat hook prerouting priority -100; }}'",
-        f"{_NFT} add rule ip fault in tcp dport {port} redirect to :{_DOOR}",
-    )
+    led = f"tcp dport {port} redirect to :{_DOOR}"
+    _set_up(host, nft("ip", "type nat hook prerouting priority -100", led))
     door = [sys.executable, "-I", "-S", "-c", _DOORKEEPER, str(_DOOR)]
     with site.capsule.spawn(door, host=host.host):
         awaited = Deadline.after(_RULE_S, f"a door on {host.name}")
@@ -242,8 +224,7 @@ def _door(site: Site, host: LanHost, port: int) -> Iterator[None]:
         yield
 
 
-def _set_up(host: LanHost, *commands: str) -> None:
-    """Run commands on a host of the LAN, each of which has to succeed."""
-    for command in commands:
-        asked = Deadline.after(_RULE_S, f"a rule on {host.name}")
-        host.execute(shlex.split(command), deadline=asked).check()
+def _set_up(host: LanHost, command: str) -> None:
+    """Run a command on a host of the LAN, which has to succeed."""
+    asked = Deadline.after(_RULE_S, f"a rule on {host.name}")
+    host.execute(shlex.split(command), deadline=asked).check()

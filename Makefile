@@ -50,7 +50,7 @@ format: $(READY) ## lay the code out
 
 schema: $(READY) ## renew the JSON Schema of fleet.toml
 	$(BIN)/harness spec schema >.venv/fleet.schema.json
-	mv .venv/fleet.schema.json harness/spec/fleet.schema.json
+	mv .venv/fleet.schema.json harness/fleet/fleet.schema.json
 
 lock: ## renew requirements.lock from pyproject.toml
 	.ci/lock $(PYTHON)

@@ -61,7 +61,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class Decision:
     """A verdict and the sentence that explains it."""
 
     verdict: Verdict
@@ -212,7 +212,7 @@ BY_ID: dict[str, Criterion] = {criterion.id: criterion for criterion in REGISTER
 DECIDING: tuple[str, ...] = tuple(c.id for c in REGISTER if c.decides)
 
 
-def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Ruling:
+def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Decision:
     """Rule on one criterion from the outcomes of its tests.
 
     Any failed test fails it; else any broken test, or one that never got its turn,
@@ -220,20 +220,20 @@ def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Rulin
     the run was to cover everything, which only changes the reason of a not-run.
     """
     if not tests:
-        return Ruling(Verdict.NOT_RUN, _absent(criterion, full=full))
+        return Decision(Verdict.NOT_RUN, _absent(criterion, full=full))
     by_outcome = {
         outcome: [t for t in tests if t.outcome is outcome] for outcome in Outcome
     }
     if failed := by_outcome[Outcome.FAILED]:
-        return Ruling(Verdict.FAIL, _first_of(failed, len(tests), "failed"))
+        return Decision(Verdict.FAIL, _first_of(failed, len(tests), "failed"))
     if broken := by_outcome[Outcome.BROKEN]:
-        return Ruling(Verdict.BROKEN, _first_of(broken, len(tests), "broken"))
+        return Decision(Verdict.BROKEN, _first_of(broken, len(tests), "broken"))
     counts = _counts(tests)
     if by_outcome[Outcome.UNRUN]:
-        return Ruling(Verdict.NOT_RUN, f"the run ended early: {counts}")
+        return Decision(Verdict.NOT_RUN, f"the run ended early: {counts}")
     if by_outcome[Outcome.PASSED]:
-        return Ruling(Verdict.PASS, counts)
-    return Ruling(Verdict.NOT_RUN, counts)
+        return Decision(Verdict.PASS, counts)
+    return Decision(Verdict.NOT_RUN, counts)
 
 
 def unknown(ids: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
     Exception
     ├── HarnessError              the instrument broke: the verdict is `broken`
-    │   ├── InputError            what the user gave is wrong; lists every fault
+    │   ├── InputError            what the user gave is wrong; lists every mistake
     │   ├── HostError             this computer lacks something; says how to mend it
     │   ├── DeadlineExpired       awaited something that did not come in time
     │   ├── ProcessFailed         a helper process ended with an error
@@ -49,7 +49,7 @@ class HarnessError(Exception):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Fault:
+class Mistake:
     """One thing wrong with what the user gave.
 
     `where` is a file (and line, where known), `key` the setting inside it, `value` what
@@ -68,13 +68,13 @@ class Fault:
 
 
 class InputError(HarnessError):
-    """What the user gave is wrong; every fault is listed. Exit status 2."""
+    """What the user gave is wrong; every mistake is listed. Exit status 2."""
 
     def __init__(
-        self, summary: str, faults: Sequence[Fault] = (), *, hint: str = ""
+        self, summary: str, mistakes: Sequence[Mistake] = (), *, hint: str = ""
     ) -> None:
-        super().__init__(summary, evidence=[str(f) for f in faults], hint=hint)
-        self.faults = tuple(faults)
+        super().__init__(summary, evidence=[str(f) for f in mistakes], hint=hint)
+        self.mistakes = tuple(mistakes)
 
 
 class HostError(InputError):

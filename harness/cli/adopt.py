@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from harness import spec
-from harness.cli.ground import DEFAULT_FLEET, Accel, AccelChoice, FleetFile
+from harness.cli.inputs import DEFAULT_FLEET, Accel, AccelChoice, FleetFile
 from harness.cli.say import out
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
+from harness.fleet import load_fleet
 from harness.machine.adopted import read
 from harness.process import spawn
 
@@ -38,11 +38,11 @@ def adopt(
     accel: AccelChoice = Accel.auto,
 ) -> None:
     """Judge the systemd units of a VM: order, tap, options, crash and stop."""
-    loaded = spec.load(fleet)
+    loaded = load_fleet(fleet)
     if vm not in loaded.vms:
         known = ", ".join(loaded.vms)
-        fault = Fault("command line", "--vm", vm, f"one of: {known}")
-        raise InputError("there is no such machine", [fault])
+        mistake = Mistake("command line", "--vm", vm, f"one of: {known}")
+        raise InputError("there is no such machine", [mistake])
     units = read(unit)
     order = [*units.before, units.main]
     out.print(" → ".join(one.name for one in order), markup=False)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.ground import Accel, AccelChoice
+from harness.cli.inputs import Accel, AccelChoice
 from harness.cli.say import err, out, show, table
-from harness.cli.series import Series, must_have_suites, observe, recorded
+from harness.cli.series import RunSeries, must_have_suites, observe, recorded
 from harness.criteria import BY_ID, DECIDING, Verdict
 from harness.errors import HarnessError
 from harness.fault import Ruling, judge, load
-from harness.fault.oldworld import TELLING
+from harness.fault.microvm import TELLING
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.fault import Fault
 
-OLD_WORLD = "old-world"
+MICROVM = "microvm"
 # The old VM has the final address already, and nobody takes it over.
 _NOT_IN_THE_OLD = {"swap-keeps-address": "there is nothing to swap: it has the address"}
 _LONGEST = 240
@@ -69,10 +69,10 @@ def before_after(
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    series = Series("before-after", report_dir.resolve(), options)
-    fault = load(OLD_WORLD)
-    err.print(f"[bold]old world[/]: {fault.story}")
-    old = _take(series, "old", selection(_NOT_IN_THE_OLD), OLD_WORLD)
+    series = RunSeries("before-after", report_dir.resolve(), options)
+    fault = load(MICROVM)
+    err.print(f"[bold]old world[/]: {fault.story()}")
+    old = _take(series, "old", selection(_NOT_IN_THE_OLD), MICROVM)
     err.print("[bold]new world[/]: the guest as this spec has it")
     new = _take(series, "new", selection(()), "")
     rows, ruling = compare(fault, old, new), judge(fault, observe(old))
@@ -109,7 +109,7 @@ def convincing(rows: Sequence[Row], ruling: Ruling) -> bool:
     return ruling.good and all(row.new.verdict is Verdict.PASS for row in rows)
 
 
-def _take(series: Series, name: str, tests: Sequence[str], fault: str) -> Results:
+def _take(series: RunSeries, name: str, tests: Sequence[str], fault: str) -> Results:
     results = series.take(name, tests, fault)
     if isinstance(results, str):
         raise HarnessError(f"the {name} world could not be judged", seen=results)
@@ -177,7 +177,7 @@ def _render(rows: Sequence[Row]) -> str:
     return "\n".join([*parts, "* what the migration is about", ""])
 
 
-def _write(series: Series, new: Results, fault: Fault, ruling: Ruling) -> None:
+def _write(series: RunSeries, new: Results, fault: Fault, ruling: Ruling) -> None:
     """Report the new world's criteria, with the old world as a control beside them."""
     rows = tuple(
         CriterionResult(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.ground import (
+from harness.cli.inputs import (
     DEFAULT_FLEET,
     Accel,
     AccelChoice,
     FleetFile,
     StageName,
-    stand,
+    prepare,
 )
 from harness.cli.say import live, show, table
 from harness.deadline import Deadline
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.cli.say import Live
     from harness.machine import Machine
     from harness.site import Site
-    from harness.stage import Ground
+    from harness.stage import RunInputs
 
 _SITE_S = 60.0
 _FIRST = ("uname", "-r")  # the first command that a test would run
@@ -52,19 +52,19 @@ def bench(
     from harness.stage import ensure  # noqa: PLC0415 - same
 
     with live("starting") as progress:
-        ground = stand(fleet, accel, progress, vm=vm, stage=stage)
-        ensure(stage, vm, ground, progress)
+        inputs = prepare(fleet, accel, progress, vm=vm, stage=stage)
+        ensure(stage, vm, inputs, progress)
         deadline = Deadline.after(_SITE_S, "the site to open")
         with (
             runtime_directory() as directory,
             open_site(
-                ground.fleet.network,
+                inputs.fleet.network,
                 directory,
                 deadline=deadline,
-                reserved=ground.fleet.addresses,
+                reserved=inputs.fleet.addresses,
             ) as site,
         ):
-            rig = Rig(ground, site, stage, vm, progress)
+            rig = Rig(inputs, site, stage, vm, progress)
             figures = rig.measure(restores, commands)
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n")
@@ -75,9 +75,9 @@ class Rig:
     """One site, on which the same machine is restored over and over."""
 
     def __init__(
-        self, ground: Ground, site: Site, stage: str, vm: str, progress: Live
+        self, inputs: RunInputs, site: Site, stage: str, vm: str, progress: Live
     ) -> None:
-        self.ground = ground
+        self.inputs = inputs
         self.site = site
         self.stage = stage
         self.vm = vm
@@ -89,14 +89,14 @@ class Rig:
         from harness.stage import cached, lineage  # noqa: PLC0415 - same
 
         self.progress.step(f"{restores} restores of {self.vm} at {self.stage}")
-        thaws = [self._restore() for _ in range(restores)]
+        durations = [self._restore() for _ in range(restores)]
         self.progress.step(f"{commands} commands, then one cold boot")
         asked, booted = self._boot(commands)
         path = {each.name for each in lineage(self.stage)}
-        restored = spread(thaws)
+        restored = spread(durations)
         return {
-            "accel": self.ground.accelerator.name,
-            "accel_reason": self.ground.accelerator.reason,
+            "accel": self.inputs.accelerator.name,
+            "accel_reason": self.inputs.accelerator.reason,
             "qemu": host.qemu_version(),
             "stage": self.stage,
             "cold_boot_s": round(booted, 2),
@@ -135,7 +135,7 @@ class Rig:
         return machine_at(
             self.stage,
             self.vm,
-            ground=self.ground,
+            inputs=self.inputs,
             site=self.site,
             directory=directory,
             progress=self.progress,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import report
-from harness.cli.ground import Accel, AccelChoice
+from harness.cli.inputs import Accel, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
-from harness.cli.series import RESULTS, Series, must_have_suites, observe, recorded
+from harness.cli.series import RESULTS, RunSeries, must_have_suites, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
 from harness.errors import InputError
 from harness.fault import Fault, Ruling, built_in, judge, load
@@ -85,7 +85,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    run = Controls(Series("controls", report_dir.resolve(), options))
+    run = Controls(RunSeries("controls", report_dir.resolve(), options))
     run.take_all(chosen, jobs)
     taken = run.taken(chosen)
     out.print(f"report: {run.series.directory / 'index.html'}")
@@ -122,7 +122,7 @@ class Controls:
     but the cache, which has locks of its own.
     """
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, series: RunSeries) -> None:
         self.series = series
         self._rulings: dict[str, tuple[Control, Ruling]] = {}
         self._lock = threading.Lock()
@@ -139,7 +139,7 @@ class Controls:
     def take(self, control: Control, place: str) -> None:
         """Run the suites under one fault and rule on it."""
         fault = control.fault
-        err.print(f"[bold]{place} {fault.name}[/]: {fault.story}")
+        err.print(f"[bold]{place} {fault.name}[/]: {fault.story()}")
         began = time.monotonic()
         ruling = self._rule(control)
         colour = _COLOURS[ruling.verdict]
@@ -197,7 +197,7 @@ def _print_list(chosen: Sequence[Control]) -> None:
     for control in chosen:
         fault = control.fault
         expected = ", ".join(fault.expects) or "nothing: benign"
-        lines.add_row(fault.name, expected, fault.story, fault.source)
+        lines.add_row(fault.name, expected, fault.story(), fault.source)
     show(lines)
 
 

@@ -11,7 +11,7 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 from harness.runtime import runtime_root
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SOCKETS_BELOW = ("*/", "*/*/", "*/*/*/")  # run directory, test, machine
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningMachine:
     """One machine that runs, by its directory."""
 
     name: str
@@ -47,7 +47,7 @@ class Running:
         return self.directory / "monitor.sock"
 
 
-def announce(running: Running) -> None:
+def announce(running: RunningMachine) -> None:
     """Write what other terminals need to know; in place at once or not at all."""
     facts = {**asdict(running), "directory": str(running.directory)}
     draft = running.directory / f"{STATE}.new"
@@ -55,7 +55,7 @@ def announce(running: Running) -> None:
     draft.rename(running.directory / STATE)
 
 
-def running(base: Path | None = None) -> list[Running]:
+def running(base: Path | None = None) -> list[RunningMachine]:
     """List the machines of this user that run now."""
     place = base or runtime_root()
     sockets = {
@@ -67,12 +67,14 @@ def running(base: Path | None = None) -> list[Running]:
     )
 
 
-def _describe(directory: Path) -> Running:
+def _describe(directory: Path) -> RunningMachine:
     try:
         facts = json.loads((directory / STATE).read_text())
-        return Running(facts["name"], directory, facts["stage"], int(facts["pid"]))
+        return RunningMachine(
+            facts["name"], directory, facts["stage"], int(facts["pid"])
+        )
     except (OSError, ValueError, KeyError):
-        return Running(directory.name, directory)
+        return RunningMachine(directory.name, directory)
 
 
 def _listens(directory: Path) -> bool:
@@ -85,7 +87,7 @@ def _listens(directory: Path) -> bool:
     return True
 
 
-def find(name: str | None, base: Path | None = None) -> Running:
+def find(name: str | None, base: Path | None = None) -> RunningMachine:
     """Return the one running machine that is meant. Raises InputError."""
     machines = running(base)
     meant = [m for m in machines if name in (None, m.name, str(m.directory))]
@@ -93,6 +95,6 @@ def find(name: str | None, base: Path | None = None) -> Running:
         return meant[0]
     if not machines:
         raise InputError("no machine runs", hint="start one with `harness up dev`")
-    faults = [Fault("running", m.name, str(m.directory), m.stage) for m in machines]
+    mistakes = [Mistake("running", m.name, str(m.directory), m.stage) for m in machines]
     what = "several machines run" if meant else f"no machine {name} runs"
-    raise InputError(what, faults, hint="name one, or its directory")
+    raise InputError(what, mistakes, hint="name one, or its directory")

@@ -15,7 +15,7 @@ from harness.cli.say import err
 from harness.errors import InputError
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, spawn
-from harness.report.model import ControlResult, Results, Run
+from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def must_have_suites() -> None:
         )
 
 
-class Series:
+class RunSeries:
     """What several runs have in common: a report directory, and when it began."""
 
     def __init__(self, kind: str, reports: Path, options: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class Series:
         self._options = tuple(options)
         self._started = now.isoformat(timespec="seconds")
         self._began = time.monotonic()
-        self._last = Run(id=self.id, started=self._started, duration_s=0)
+        self._last = RunSummary(id=self.id, started=self._started, duration_s=0)
 
     def take(
         self, name: str, selection: Sequence[str], fault: str = ""
@@ -77,7 +77,7 @@ class Series:
         self._last = results.run
         return results
 
-    def provenance(self) -> Run:
+    def provenance(self) -> RunSummary:
         """Describe the series as one run: on what it ran, and for how long."""
         return self._last.model_copy(
             update={
@@ -127,7 +127,7 @@ def recorded(fault: Fault, ruling: Ruling) -> ControlResult:
     """Put a ruling into the words of a report."""
     return ControlResult(
         id=fault.name,
-        title=fault.story,
+        title=fault.story(),
         expects=tuple(fault.expects),
         failed=ruling.failed,
         verdict=ruling.verdict,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.ground import Accel, AccelChoice
+from harness.cli.inputs import Accel, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
-from harness.cli.series import Series, must_have_suites
+from harness.cli.series import RunSeries, must_have_suites
 from harness.criteria import DECIDING, Verdict
 from harness.fault import SUITES
-from harness.fault.oldworld import TELLING
+from harness.fault.microvm import TELLING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def soak(
     options += ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    series = Series("soak", report_dir.resolve(), options)
+    series = RunSeries("soak", report_dir.resolve(), options)
     laps: list[Lap] = []
     for number in range(1, runs + 1):
         lap = Lap.of(series.take(f"{number:02d}", selection(short=short)))

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness import spec
 from harness.cli.say import out, show, table
-from harness.spec import schema
+from harness.fleet import load_fleet, schema
 
 app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=True)
 
@@ -19,7 +18,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="TOML, or `nix eval` JSON")],
 ) -> None:
     """List everything that is wrong with a spec, or say what it describes."""
-    fleet = spec.load(file)
+    fleet = load_fleet(file)
     vms = table("VM", "MAC", "address", "memory", "vcpu", "disk", "autostart")
     for vm in fleet.vms.values():
         sizes = (f"{vm.mem} MiB", str(vm.vcpu), f"{vm.disk_size_g} GiB")

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.ground import (
+from harness.cli.inputs import (
     DEFAULT_FLEET,
     Accel,
     AccelChoice,
     FleetFile,
     StageName,
-    stand,
+    prepare,
 )
-from harness.cli.running import Running, announce
+from harness.cli.running import RunningMachine, announce
 from harness.cli.say import live, out
 from harness.deadline import Deadline
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
@@ -51,23 +51,23 @@ def up(
     from harness.stage import ensure, machine_at  # noqa: PLC0415 - same
 
     if autostart and vm:
-        both = Fault("command line", "VM", vm, "left out where --autostart chooses")
+        both = Mistake("command line", "VM", vm, "left out where --autostart chooses")
         raise InputError("which machines?", [both])
     wanted = None if autostart else vm or "dev"
     with live("starting") as progress:
-        ground = stand(fleet, accel, progress, vm=wanted, stage=stage)
-        names = (wanted,) if wanted else ground.fleet.autostarted
+        inputs = prepare(fleet, accel, progress, vm=wanted, stage=stage)
+        names = (wanted,) if wanted else inputs.fleet.autostarted
         for name in names:
-            ensure(stage, name, ground, progress)
+            ensure(stage, name, inputs, progress)
     deadline = Deadline.after(_SITE_S, "the site to open")
     with (
         interrupts_held(),
         runtime_directory() as directory,
         open_site(
-            ground.fleet.network,
+            inputs.fleet.network,
             directory,
             deadline=deadline,
-            reserved=ground.fleet.addresses,
+            reserved=inputs.fleet.addresses,
         ) as site,
         ExitStack() as stack,
     ):
@@ -77,7 +77,7 @@ def up(
                     machine_at(
                         stage,
                         name,
-                        ground=ground,
+                        inputs=inputs,
                         site=site,
                         directory=directory / name,
                         progress=progress,
@@ -88,7 +88,9 @@ def up(
         for machine in machines:
             # One client at a time has the guest agent's ear: leave it to `shell`.
             machine.agent.close()
-            announce(Running(machine.name, machine.directory, stage, os.getpid()))
+            announce(
+                RunningMachine(machine.name, machine.directory, stage, os.getpid())
+            )
             _introduce(machine, stage)
         out.print("Ctrl-C here takes it all down.")
         _wait(machines)

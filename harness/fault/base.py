@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.qemu import MachinePlan
     from harness.site import Site
-    from harness.spec import Fleet
-    from harness.stage import Ground
+    from harness.stage import RunInputs
 
 # Where a criterion's tests lie, for faults that name none.
 SUITES: dict[str, str] = {
@@ -52,14 +52,13 @@ def must_fail(criterion: str, *checks: str) -> Mapping[str, frozenset[str]]:
 class Fault:
     """A known-bad variant of the system, or (`benign`) a harmless oddity.
 
-    Subclass it, say what must fail, and override the hooks that are needed; each does
-    nothing by default. The hooks `plan`, `spoil` and `wake` see only the machines named
-    in `machines`.
+    Subclass it with a docstring whose first paragraph says what goes wrong, name the
+    checks that must fail, and override the hooks that are needed; each does nothing by
+    default. `alter_command_line`, `inject_once` and `inject` see only the machines
+    named in `machines`.
     """
 
     name: ClassVar[str] = ""
-    story: ClassVar[str] = ""
-    """One line: what goes wrong in the world."""
     source: ClassVar[str] = ""
     """Where it went wrong for somebody, such as nixpkgs#189966."""
     expects: ClassVar[Mapping[str, frozenset[str]]] = NOTHING
@@ -70,7 +69,7 @@ class Fault:
     """Node ids that decide it; empty for all tests of the expected criteria."""
     machines: ClassVar[frozenset[str]] = frozenset({"dev"})
     after: ClassVar[str] = "onboarded"
-    """The stage whose machine `spoil` gets; later stages are built on the result."""
+    """The stage whose machine `inject_once` gets; later ones are built on it."""
     shell: ClassVar[Literal["vm", "microvm"]] = "vm"
     """What those machines run in: `microvm` is the old world, which boots for each test
     on a host's kernel and store, its `host_store`."""
@@ -79,36 +78,42 @@ class Fault:
     fast: ClassVar[bool] = False
     """Part of the subset that every acceptance run makes."""
 
-    def spec(self, fleet: Fleet) -> Fleet:
+    def alter_spec(self, fleet: Fleet) -> Fleet:
         """Change the spec that the whole run works from."""
         return fleet
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Change QEMU's command line, at every start of a machine under test.
 
-        A frozen state only continues in a machine of the same shape: leave plans with
+        A saved state only continues in a machine of the same shape: leave plans with
         `incoming` alone, or add what the state does not mention.
         """
         return plan
 
-    def spoil(self, machine: Machine, ground: Ground) -> None:
-        """Change the machine once, after stage `after`; the result is frozen again.
+    def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
+        """Change the machine once, after stage `after`; the result is saved again.
 
         Overriding it makes a stage of its own, whose digest has this class's source.
         """
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Change a machine each time that a test gets it."""
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Change the LAN for the length of a test."""
         _ = site
         return nullcontext()
 
     @property
-    def spoils(self) -> bool:
+    def injects_once(self) -> bool:
         """Whether it has a stage of its own."""
-        return type(self).spoil is not Fault.spoil
+        return type(self).inject_once is not Fault.inject_once
+
+    @classmethod
+    def story(cls) -> str:
+        """Say what goes wrong: the first paragraph of the class's own docstring."""
+        text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+        return " ".join(text.split()).removesuffix(".")
 
     @property
     def digest(self) -> str:
@@ -126,7 +131,7 @@ class Fault:
         )
         return self.tests or tuple(places) or ("suites",)
 
-    def touches(self, machine: str) -> bool:
+    def affects(self, machine: str) -> bool:
         """Whether it is about the machine of this name."""
         return machine in self.machines
 

@@ -28,35 +28,32 @@ class Benign(Fault):
 
 
 class SlowLab(Benign):
-    """A migration of its database, say."""
+    """Lab takes three seconds to start."""
 
     name = "lab-takes-3-s"
-    story = "lab takes three seconds to start"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Delay its start."""
         lines = "[Service]\nExecStartPre=/usr/bin/sleep 3\n"
         drop_in(machine, machine.recipe.lab.unit, lines)
 
 
 class FailingUnit(Benign):
-    """Somebody's experiment."""
+    """A unit that is none of the plan's has failed."""
 
     name = "extra-unit-fails"
-    story = "a unit that is none of the plan's has failed"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have one fail."""
         run(machine, "systemd-run --quiet --unit=experiment false; sleep 1")
 
 
 class ClockJump(Benign):
-    """NTP found out."""
+    """The clock jumps by two seconds during the switch."""
 
     name = "clock-jumps-2-s"
-    story = "the clock jumps by two seconds during the switch"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have the activation set it."""
         configure(
             machine,
@@ -66,12 +63,11 @@ class ClockJump(Benign):
 
 
 class BusyNeighbour(Benign):
-    """A build at low priority."""
+    """A process of low priority takes all of a processor that is left."""
 
     name = "heavy-load-beside"
-    story = "a process of low priority takes all of a processor that is left"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Start one."""
         run(
             machine,
@@ -81,53 +77,49 @@ class BusyNeighbour(Benign):
 
 
 class NoisySession(Benign):
-    """An agent that has much to say."""
+    """One more session writes to its screen without a pause."""
 
     name = "noisy-session"
-    story = "one more session writes to its screen without a pause"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Start it."""
         machine.lab.start_session("noisy", "while :; do echo noise; sleep 0.2; done")
 
 
 class ForeignTmux(Benign):
-    """root has sessions, too."""
+    """Another user has a tmux server of his own."""
 
     name = "tmux-of-another-user"
-    story = "another user has a tmux server of his own"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Start one."""
         run(machine, "tmux new-session -d -s mine cat")
 
 
 class MoreNames(LanFault):
-    """An alias."""
+    """The final address has a second name."""
 
     name = "second-name"
-    story = "the final address has a second name"
     expects = NOTHING
     benign = True
     tests = SWAPPED
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve it."""
         site.dns.set("lab.cloonar.com", self.move.final)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class ChattyNeighbour(LanFault):
-    """A printer."""
+    """Another host of the LAN announces its own address over and over."""
 
     name = "neighbour-announces-itself"
-    story = "another host of the LAN announces its own address over and over"
     expects = NOTHING
     benign = True
     tests = SWAPPED
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Have one on the LAN."""
         with site.lan_host("printer", site.network.gateway + 200) as printer:
             for _ in range(20):
@@ -136,13 +128,12 @@ class ChattyNeighbour(LanFault):
 
 
 class OverlayElsewhere(Benign):
-    """Containers."""
+    """A container engine has overlays mounted, outside of the store."""
 
     name = "overlay-outside-nix"
-    story = "a container engine has overlays mounted, outside of the store"
     tests = SESSIONS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Mount one."""
         run(
             machine,
@@ -153,13 +144,12 @@ class OverlayElsewhere(Benign):
 
 
 class ManyFiles(Benign):
-    """A checkout with its node_modules."""
+    """A user has three thousand files, which do not grow in number."""
 
     name = "many-files-in-home"
-    story = "a user has three thousand files, which do not grow in number"
     tests = LAYOUT
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Write them."""
         run(
             machine,

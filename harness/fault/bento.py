@@ -25,7 +25,7 @@ class EditedBento(Fault):
 
     edit = ""
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Copy the script that the unit runs, edit it, and have the unit run that."""
         run(
             machine,
@@ -40,10 +40,9 @@ class EditedBento(Fault):
 
 
 class CallsItSuccess(EditedBento):
-    """Nobody looks at a unit that did not fail."""
+    """Bento ends well although the switch failed."""
 
     name = "bento-hides-failure"
-    story = "bento ends well although the switch failed"
     source = "rapenne-s/bento bootstrap.sh (exit status of tee)"
     expects = must_fail(CRITERION, "a failed pull is a failed unit")
     tests = SURVIVES
@@ -51,10 +50,9 @@ class CallsItSuccess(EditedBento):
 
 
 class NeverRetries(EditedBento):
-    """It has seen this change, and that is that."""
+    """Bento remembers a change as applied before it has applied it."""
 
     name = "bento-never-retries"
-    story = "bento remembers a change as applied before it has applied it"
     source = "rapenne-s/bento update.sh (.state is written in any case)"
     expects = must_fail(
         CRITERION, "a configuration that cannot be built is tried again"
@@ -66,10 +64,9 @@ class NeverRetries(EditedBento):
 
 
 class RollsBack(EditedBento):
-    """Cut off from its server, it blames the last deployment."""
+    """Bento rolls back when it cannot reach its server."""
 
     name = "bento-rolls-back"
-    story = "bento rolls back when it cannot reach its server"
     source = "rapenne-s/bento bootstrap.sh (rollback if something is wrong)"
     expects = must_fail(CRITERION, "the old generation keeps running")
     tests = SURVIVES
@@ -77,10 +74,9 @@ class RollsBack(EditedBento):
 
 
 class Reboots(EditedBento):
-    """A file in the configuration ends every session."""
+    """Bento reboots the machine because there is a file named REBOOT."""
 
     name = "bento-reboots"
-    story = "bento reboots the machine because there is a file named REBOOT"
     source = "rapenne-s/bento bootstrap.sh (a file named REBOOT)"
     expects = must_fail(CRITERION, "a pull never reboots the machine")
     tests = DEPLOYS
@@ -88,15 +84,14 @@ class Reboots(EditedBento):
 
 
 class RestartsItself(Fault):
-    """The switch that it runs stops it."""
+    """Bento's own unit changes, so the switch that it runs stops it half-way."""
 
     name = "bento-killed-by-its-switch"
-    story = "bento's own unit changes, so the switch that it runs stops it half-way"
     source = "rapenne-s/bento utils/bento.nix; nixpkgs#39118"
     expects = must_fail(CRITERION, "a pull outlives its own switch")
     tests = DEPLOYS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Let the unit be restarted when it changes, as units are."""
         configure(
             machine,
@@ -106,16 +101,15 @@ class RestartsItself(Fault):
 
 
 class ServerKeyChanged(Fault):
-    """The server moved, and its host key did not move with it."""
+    """The fleet server has another host key than is known, so pulls stop."""
 
     name = "fleet-host-key-changed"
-    story = "the fleet server has another host key than is known, so pulls stop"
     source = "rapenne-s/bento update.sh (scans keys of new addresses alone)"
     expects = must_fail(CRITERION, "a pull fetches what the server has")
     tests = DEPLOYS
     machines = frozenset({"old"})
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have sshd use another key than the one that lies where people look."""
         key = "/etc/ssh/moved_ed25519_key"
         run(machine, f"ssh-keygen -q -t ed25519 -N '' -f {key}")

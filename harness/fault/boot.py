@@ -20,10 +20,9 @@ NEW_KERNEL = (
 
 
 class DirectBoot(Fault):
-    """What astro/microvm.nix does, and what the migration is about."""
+    """The host boots the guest with a kernel and initrd of its own choosing."""
 
     name = "direct-kernel-boot"
-    story = "the host boots the guest with a kernel and initrd of its own choosing"
     source = "microvm.nix lib/runners/qemu.nix; microvm.nix#283"
     expects = must_fail(
         CRITERION,
@@ -35,13 +34,13 @@ class DirectBoot(Fault):
     def __init__(self) -> None:
         self._system: HostKernel | None = None
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Boot the kept kernel, from the first boot after `wake` on."""
         if self._system is None or plan.incoming or plan.disk is None:
             return plan
         return direct_boot(plan, self._system)
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Take kernel and initrd of the running system out, and boot by them."""
         home = machine.directory / "host-kernel"
         home.mkdir(mode=0o700, exist_ok=True)
@@ -61,16 +60,15 @@ class DirectBoot(Fault):
 
 
 class BootFull(Fault):
-    """The loader's files do not fit any more."""
+    """/boot has no room for another kernel, the switch cannot install it."""
 
     name = "boot-full"
-    story = "/boot has no room for another kernel, the switch cannot install it"
     source = "nixpkgs#189966, #23926"
     expects = must_fail(CRITERION, "the switch succeeds")
     tests = NEW_KERNEL
     fast = True
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Fill /boot up to some 8 MiB, which no kernel with its initrd fits into."""
         run(
             machine,
@@ -81,15 +79,14 @@ class BootFull(Fault):
 
 
 class BootNearlyFull(Fault):
-    """This switch goes well, and the next but one does not."""
+    """Old kernels pile up on /boot until it has room for one more and no other."""
 
     name = "boot-nearly-full"
-    story = "old kernels pile up on /boot until it has room for one more and no other"
     source = "nixos-infect#192 (a small /boot); nixpkgs#23926"
     expects = must_fail(CRITERION, "/boot has room for the kernels to come")
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Leave room for two kernels with initrds, of which a switch takes one."""
         run(
             machine,
@@ -100,15 +97,14 @@ class BootNearlyFull(Fault):
 
 
 class BootElsewhere(Fault):
-    """The boot loader reads another /boot than the guest writes."""
+    """The guest writes its menu to a /boot that the firmware never reads."""
 
     name = "boot-elsewhere"
-    story = "the guest writes its menu to a /boot that the firmware never reads"
     source = "nixos-infect#256, #199; nixpkgs#121572"
     expects = must_fail(CRITERION, "the expected generation was booted")
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Mount a copy of /boot over /boot; the next boot mounts the real one.
 
         The loop device stays attached and is settled first: systemd unmounts what lies
@@ -134,10 +130,9 @@ class BootElsewhere(Fault):
 
 
 class Pinned(Fault):
-    """Somebody chose an entry once and forgot."""
+    """A one-time choice left in the boot loader wins over the newest generation."""
 
     name = "old-entry-pinned"
-    story = "a one-time choice left in the boot loader wins over the newest generation"
     source = "nixpkgs#28445"
     expects = must_fail(
         CRITERION,
@@ -146,7 +141,7 @@ class Pinned(Fault):
     )
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Choose the second line of all configurations, as `grub-reboot` does."""
         block = "# GRUB Environment Block\nnext_entry=1>1\n"
         machine.write_file("/boot/grub/grubenv", block.ljust(1024, "#"))
@@ -154,15 +149,14 @@ class Pinned(Fault):
 
 
 class SameKernel(Fault):
-    """The store path is new, what lies there is not."""
+    """The new generation's kernel is the old one under another name."""
 
     name = "same-kernel-again"
-    story = "the new generation's kernel is the old one under another name"
     source = "nixpkgs#67707, a loader change silently not carried out"
     expects = must_fail(CRITERION, "another kernel than before runs")
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have every rebuild take a copy of the old kernel for the new one."""
         configure(
             machine,
@@ -185,15 +179,14 @@ class SameKernel(Fault):
 
 
 class OneEntry(Fault):
-    """There is no way back."""
+    """The boot menu keeps one generation only, so there is none to go back to."""
 
     name = "no-old-entry"
-    story = "the boot menu keeps one generation only, so there is none to go back to"
     source = "nixpkgs#26165 (entries of deleted generations lose their kernels)"
     expects = must_fail(CRITERION, "the old generation is in the boot menu")
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Limit the menu of every rebuild."""
         configure(
             machine,
@@ -202,17 +195,16 @@ class OneEntry(Fault):
 
 
 class OtherInitrd(Fault):
-    """It boots, and has other modules, secrets or fixes than the generation says."""
+    """The boot loader has another initrd than the generation it belongs to."""
 
     name = "initrd-of-another-build"
-    story = "the boot loader has another initrd than the generation it belongs to"
     source = "nixpkgs#67707, a loader change silently not carried out"
     expects = must_fail(
         CRITERION, "the booted initrd is byte for byte the boot loader's"
     )
     tests = NEW_KERNEL
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """After each rebuild, pad the initrd of the entry that is booted next."""
 
         def pad() -> None:

@@ -23,7 +23,7 @@ class EditedInfect(Fault):
     file = "infect"
     edit = ""
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Edit the file, and insist that the edit changed it."""
         path = f"{_HOME}/{self.file}"
         run(
@@ -34,10 +34,9 @@ class EditedInfect(Fault):
 
 
 class LustrateIgnored(EditedInfect):
-    """The mark is there, and this stage 1 does not know it."""
+    """Stage 1 ignores NIXOS_LUSTRATE, so the old system stays among the new."""
 
     name = "lustrate-ignored"
-    story = "stage 1 ignores NIXOS_LUSTRATE, so the old system stays among the new"
     source = "nixpkgs#357878, #435781; nixos-infect#267"
     expects = must_fail(CRITERION, "the old system was put aside")
     file = "nix/build-support/stage-1.sh"
@@ -45,10 +44,9 @@ class LustrateIgnored(EditedInfect):
 
 
 class EmptyBoot(EditedInfect):
-    """A variable that is only set where there is an ESP."""
+    """On BIOS the conversion has no name for /boot, and ends before the loader."""
 
     name = "empty-boot-file-system"
-    story = "on BIOS the conversion has no name for /boot, and ends before the loader"
     source = "nixos-infect#255, #258, #261 (bootFs set under isEFI alone)"
     expects = must_fail(CRITERION, "the conversion succeeds")
     edit = (
@@ -58,10 +56,9 @@ class EmptyBoot(EditedInfect):
 
 
 class NetworkLost(EditedInfect):
-    """It boots, and nobody can tell."""
+    """The configuration that the conversion writes has no address."""
 
     name = "no-static-network"
-    story = "the configuration that the conversion writes has no address"
     source = "nixos-infect#164, #209 (makeNetworkingConf)"
     expects = must_fail(
         CRITERION,
@@ -72,10 +69,9 @@ class NetworkLost(EditedInfect):
 
 
 class EmptyGateway(EditedInfect):
-    """Written for a net that it does not have."""
+    """On a net without IPv6 the conversion writes an empty defaultGateway6."""
 
     name = "empty-ipv6-gateway"
-    story = "on a net without IPv6 the conversion writes an empty defaultGateway6"
     source = "nixos-infect#25 (makeNetworkingConf on a net without IPv6)"
     expects = must_fail(
         CRITERION, "no empty IPv6 gateway is configured", "the conversion succeeds"
@@ -84,20 +80,18 @@ class EmptyGateway(EditedInfect):
 
 
 class HostKeysLost(EditedInfect):
-    """Not on the list of what stays."""
+    """The ssh host keys go with the old root, and sshd makes new ones."""
 
     name = "host-keys-put-aside"
-    story = "the ssh host keys go with the old root, and sshd makes new ones"
     source = "nixos-infect#50, #107"
     expects = must_fail(CRITERION, "the machine keeps its host keys")
     edit = "/for key in/,/^done/d"
 
 
 class WrongDisk(EditedInfect):
-    """Right on the machine that it was written on."""
+    """Hardware-configuration.nix names the disk by a label that is not there."""
 
     name = "hardware-of-another-machine"
-    story = "hardware-configuration.nix names the disk by a label that is not there"
     source = "nixos-infect#256, #199"
     expects = must_fail(
         CRITERION, "hardware-configuration.nix names the disk's file systems"
@@ -106,10 +100,9 @@ class WrongDisk(EditedInfect):
 
 
 class OldRootKept(EditedInfect):
-    """The clean-up goes through, and gives nothing back."""
+    """The old root's files have second names, so the clean-up frees nothing."""
 
     name = "old-root-has-two-names"
-    story = "the old root's files have second names, so the clean-up frees nothing"
     source = "nixpkgs#140385 (lustration keeps files twice)"
     expects = must_fail(
         CRITERION,
@@ -123,11 +116,10 @@ class OldRootKept(EditedInfect):
     )
 
 
-class NewInstance(Fault):
-    """Somebody changed the seed's instance-id between two boots."""
+class NewIdentity(Fault):
+    """The seed has another instance-id at the next boot, cloud-init starts over."""
 
     name = "instance-id-changed"
-    story = "the seed has another instance-id at the next boot, cloud-init starts over"
     source = "cloud-init#3753, #2742; srvos#148"
     expects = must_fail(
         CRITERION,
@@ -136,7 +128,7 @@ class NewInstance(Fault):
     )
     tests = POWER_CUT
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Let cloud-init remember another instance than the seed has."""
         run(
             machine,

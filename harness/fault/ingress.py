@@ -33,7 +33,7 @@ class DoorFault(LanFault):
     """What stands there in this world."""
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Set the web VM up differently."""
         site.web_changes.append(self.change)
         yield
@@ -50,19 +50,17 @@ class DoorFault(LanFault):
 
 
 class NoAuthRequest(DoorFault):
-    """The vhost was written anew for the new VM, and one line was forgotten."""
+    """The web VM's vhost asks for no login."""
 
     name = "ingress-without-auth"
-    story = "the web VM's vhost asks for no login"
     source = "coding-lab docs/reference/lab-v0, ops.md (proxy)"
     line = "auth_request /internal/authz;"
 
 
 class FailsOpen(DoorFault):
-    """So that everybody could work while the portal was being upgraded."""
+    """The web VM lets everybody in while the auth service does not answer."""
 
     name = "ingress-fails-open"
-    story = "the web VM lets everybody in while the auth service does not answer"
     source = "nginx ngx_http_auth_request_module (another status is an error, 500)"
     expects = must_fail(CRITERION, "without the auth service nobody gets in")
     line = "            auth_request /internal/authz;"
@@ -77,20 +75,18 @@ class FailsOpen(DoorFault):
 
 
 class RemoteUserPassed(DoorFault):
-    """Nginx passes on every header that it is not told about."""
+    """The web VM passes on the Remote-User that a visitor sent."""
 
     name = "remote-user-passed-through"
-    story = "the web VM passes on the Remote-User that a visitor sent"
     source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies)"
     expects = must_fail(CRITERION, "a forged Remote-User does not get through")
     line = "proxy_set_header Remote-User $user;"
 
 
 class OtherCertificate(DoorFault):
-    """A vhost of another name answers first."""
+    """The web VM shows a certificate of another name."""
 
     name = "certificate-of-another-name"
-    story = "the web VM shows a certificate of another name"
     source = "nginx, Configuring HTTPS servers (name-based)"
     expects = must_fail(CRITERION, "the certificate is the public name's")
 
@@ -100,10 +96,9 @@ class OtherCertificate(DoorFault):
 
 
 class StillProxied(DoorFault):
-    """proxy_pass was changed for the validation, and never changed back."""
+    """The web VM still leads to the temporary address after the swap."""
 
     name = "ingress-to-temporary"
-    story = "the web VM still leads to the temporary address after the swap"
     source = "coding-lab deployment-example-lab.nix (hard-coded)"
     expects = must_fail(CRITERION, "who has a session reaches lab on the final address")
     tests = SWAPPED
@@ -120,10 +115,9 @@ class StillProxied(DoorFault):
 
 
 class ImpatientReload(DoorFault):
-    """Old workers used to linger for days."""
+    """A reload of nginx cuts every open stream at once."""
 
     name = "reload-cuts-streams"
-    story = "a reload of nginx cuts every open stream at once"
     source = "nginx core module, worker_shutdown_timeout"
     expects = must_fail(CRITERION, "a stream goes on over a reload")
     tests = STREAMS
@@ -132,10 +126,9 @@ class ImpatientReload(DoorFault):
 
 
 class ImpatientProxy(DoorFault):
-    """Whoever thinks for a minute has to log in to his terminal again."""
+    """The web VM closes a stream in which nothing happens for a minute."""
 
     name = "idle-streams-cut"
-    story = "the web VM closes a stream in which nothing happens for a minute"
     source = "nginx ngx_http_proxy_module, proxy_read_timeout (60 s)"
     expects = must_fail(CRITERION, "an idle WebSocket stays open")
     tests = (f"{_FILE}::test_an_idle_stream_stays_open",)
@@ -143,10 +136,9 @@ class ImpatientProxy(DoorFault):
 
 
 class NoUpgrade(DoorFault):
-    """Terminals stay black."""
+    """The web VM does not pass a WebSocket's upgrade on."""
 
     name = "websockets-not-upgraded"
-    story = "the web VM does not pass a WebSocket's upgrade on"
     source = "nginx, WebSocket proxying (hop-by-hop headers)"
     expects = must_fail(CRITERION, "a WebSocket comes about through the web VM")
     tests = STREAMS

@@ -28,7 +28,7 @@ class SmallFileSystem(Fault):
     make = ""
     fill = 0
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Let a file system of 2 GiB hold whatever changes under /nix."""
         run(
             machine,
@@ -49,20 +49,18 @@ workdir=/var/small/work /nix
 
 
 class FewInodes(SmallFileSystem):
-    """Fixed at mkfs time, and resizing keeps it."""
+    """The store's file system was made with one inode per 128 KiB."""
 
     name = "too-few-inodes"
-    story = "the store's file system was made with one inode per 128 KiB"
     source = "mke2fs(8), -T largefile; appsandbox#125"
     make = "-i 131072"
     fast = True
 
 
 class NearlyFull(SmallFileSystem):
-    """It works today."""
+    """Most inodes of the store's file system are in use."""
 
     name = "inodes-nearly-used-up"
-    story = "most inodes of the store's file system are in use"
     source = "nix#2376; ofborg/infrastructure#66"
     expects = must_fail(CRITERION, "share of inodes in use")
     make = "-N 6000"
@@ -70,43 +68,40 @@ class NearlyFull(SmallFileSystem):
 
 
 class OldRoot(Fault):
-    """What onboarding moved aside."""
+    """The old distribution is still there in /old-root."""
 
     name = "old-root-left"
-    story = "the old distribution is still there in /old-root"
     source = "nixpkgs#140385; nixos-infect (lustration)"
     expects = must_fail(CRITERION, "nothing of the old root is left")
     tests = LAYOUT
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Put a tree there."""
         run(machine, "mkdir -p /old-root/usr\ncd /old-root/usr\nseq 2000 | xargs touch")
 
 
 class KeepsGenerations(Fault):
-    """It collects, but nothing is garbage."""
+    """The collector runs without -d, so old generations stay for ever."""
 
     name = "generations-never-collected"
-    story = "the collector runs without -d, so old generations stay for ever"
     source = "nixpkgs#79109; nix#8732"
     expects = must_fail(CRITERION, *_GROWTH, "old generations are collected")
     tests = CYCLES
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Drop the collector's arguments."""
         program(machine, COLLECTOR, "exec /usr/bin/nix-collect-garbage")
 
 
 class Leak(Fault):
-    """Build logs, worktrees, caches: it is never the store alone."""
+    """Every deployment leaves hundreds of files outside the store."""
 
     name = "leak-outside-the-store"
-    story = "every deployment leaves hundreds of files outside the store"
     source = "nix#16283, build logs are never deleted"
     expects = must_fail(CRITERION, *_GROWTH)
     tests = CYCLES
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have every activation leave files."""
         configure(
             machine,
@@ -123,15 +118,14 @@ class Leak(Fault):
 
 
 class NeedsRoom(Fault):
-    """What would help is what does not work any more."""
+    """The collector makes files of its own first, so it cannot run when it must."""
 
     name = "collector-needs-inodes"
-    story = "the collector makes files of its own first, so it cannot run when it must"
     source = "nix#2376, #16283; ofborg/infrastructure#66"
     expects = must_fail(CRITERION, "the collector works with a few inodes")
     tests = EXHAUSTED
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have it make some."""
         program(
             machine,
@@ -143,15 +137,14 @@ class NeedsRoom(Fault):
 
 
 class BytesOnly(Fault):
-    """`df -h` looks fine."""
+    """The collector frees the bytes of what it deletes, but not its inodes."""
 
     name = "gc-frees-bytes-only"
-    story = "the collector frees the bytes of what it deletes, but not its inodes"
     source = "nix#16283"
     expects = must_fail(CRITERION, *_GROWTH)
     tests = CYCLES
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have every collection leave as many empty files as a deployment had."""
         program(
             machine,

@@ -30,14 +30,13 @@ _OLD_IPV6 = "2001:db8:97::15"
 
 
 class NegativeCache(LanFault):
-    """Somebody asked during the minute without a record."""
+    """Dnsmasq forwards the name, and still remembers that there was none."""
 
     name = "dnsmasq-negative-cache"
-    story = "dnsmasq forwards the name, and still remembers that there was none"
     source = "dnsmasq(8), --neg-ttl"
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Move the record to a server behind dnsmasq, and ask before it is there."""
         name = self.name_of(self.move.final, site)
         with site.lan_host("resolver", site.network.gateway + 201) as resolver:
@@ -50,13 +49,12 @@ class NegativeCache(LanFault):
 
 
 class LeasedName(LanFault):
-    """A throwaway guest that calls itself dev, and asks for an address."""
+    """A DHCP lease of the same host name wins over dnsmasq's address= line."""
 
     name = "lease-named-dev"
-    story = "a DHCP lease of the same host name wins over dnsmasq's address= line"
     source = "dnsmasq(8), --address (hosts and leases override it for single names)"
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve the name by address=, and DHCP with one lease, as its file keeps it."""
         name = self.name_of(self.move.final, site)
         host, _, domain = name.partition(".")
@@ -72,19 +70,18 @@ class LeasedName(LanFault):
             f"dhcp-leasefile={leases}",
         ]
         site.dns.remove(name)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class SixthFromUpstream(LanFault):
-    """A record for A alone, and a zone behind it that has more."""
+    """Dnsmasq forwards the question for AAAA, and upstream knows an old address."""
 
     name = "dns-ipv6-from-upstream"
-    story = "dnsmasq forwards the question for AAAA, and upstream knows an old address"
     source = "dnsmasq(8), --host-record (a type without a record is forwarded)"
     expects = must_fail(CRITERION, "DNS has no IPv6 address that leads nowhere")
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Have a server behind dnsmasq that knows one."""
         name = self.name_of(self.move.final, site)
         with (
@@ -97,10 +94,9 @@ class SixthFromUpstream(LanFault):
 
 
 class BlackHole(LanFault):
-    """It works, but for long answers."""
+    """Packets of full size from dev vanish on the way, and nobody says so."""
 
     name = "mtu-black-hole"
-    story = "packets of full size from dev vanish on the way, and nobody says so"
     source = "RFC 2923, 2.1 (path MTU black holes)"
     expects = must_fail(
         CRITERION,
@@ -108,7 +104,7 @@ class BlackHole(LanFault):
         "an answer larger than a packet arrives",
     )
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Drop them as they leave, from the next boot on too."""
         rules = (
             "table inet hole {\n  chain out {\n"
@@ -125,34 +121,32 @@ class BlackHole(LanFault):
 
 
 class NewHostKey(LanFault):
-    """Every person is warned of an attack, and what was sealed for the key is lost.
+    """Dev's ssh host key is made anew at the next boot.
 
     Where lab needs one of those secrets it does not come back, which shows first.
     """
 
     name = "ssh-host-key-changes"
-    story = "dev's ssh host key is made anew at the next boot"
     source = "nixos-infect#50, #107; srvos#148 (age key changed, secrets lost)"
     expects = must_fail(
         CRITERION, "the ssh host key stays", "tcp:8080 answers after the reboot"
     )
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Remove it: sshd makes another before it starts."""
         run(machine, "rm /etc/ssh/ssh_host_*\nsync")
 
 
 class Unannounced(LanFault):
-    """A client that was told once, by hand."""
+    """Dev announces itself to nobody, and the client has a static entry."""
 
     name = "unannounced-to-a-static-neighbour"
-    story = "dev announces itself to nobody, and the client has a static entry"
     source = "vmware/vic#2932, #3437; resource-agents#124"
     tests = SWAP
     expects = must_fail(CRITERION, "tcp:22 answers after the swap")
     machines = frozenset({"old", "dev"})
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Pin the old VM's MAC, and silence dev's announcements."""
         if machine.vm.ip == self.move.final:
             machine.site.client.pin_neighbour(self.move.final, machine.vm.mac)
@@ -172,14 +166,13 @@ class Rollback(LanFault):
 
 
 class ColdRollback(Rollback):
-    """The old VM was shut down to save memory."""
+    """The old VM has to boot before it takes its address back."""
 
     name = "rollback-boots-the-old-vm"
-    story = "the old VM has to boot before it takes its address back"
     source = "the plan's PR3 (the old VM is stopped, its unit removed)"
     machines = frozenset({"old"})
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have it boot in the place of plugging its cable in, and not fast."""
 
         def boot() -> None:
@@ -199,42 +192,39 @@ class ColdRollback(Rollback):
 
 
 class RollbackUnseen(Rollback):
-    """The client never hears of it."""
+    """The client believes for good that dev has the final address."""
 
     name = "rollback-to-a-static-neighbour"
-    story = "the client believes for good that dev has the final address"
     source = "vmware/vic#2932, #3437; resource-agents#124"
     expects = must_fail(ROLLBACK, "tcp:22 answers after going back")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Pin dev's MAC."""
         machine.site.client.pin_neighbour(self.move.final, machine.vm.mac)
 
 
 class RollbackHalf(Rollback):
-    """Both have it now."""
+    """Dev keeps the final address when the old VM takes it back."""
 
     name = "rollback-leaves-dev-its-address"
-    story = "dev keeps the final address when the old VM takes it back"
     source = "nixpkgs#25455, #315152 (addresses left after a live change)"
     expects = must_fail(ROLLBACK, "exactly one MAC answers for the final address")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Give it a network file that has both addresses."""
         both = (self.move.temporary, self.move.final)
         network_file(machine, *both, gateway=machine.site.network.gateway)
 
 
 class RollbackRenamed(Rollback):
-    """The record goes where dev goes."""
+    """Going back moves the name to dev's temporary address, away from the old VM."""
 
     name = "rollback-takes-the-name-along"
-    story = "going back moves the name to dev's temporary address, away from the old VM"
     source = "the plan's PR3 (the record has to follow the address)"
     expects = must_fail(ROLLBACK, "DNS never gives a wrong or missing answer")
     machines = frozenset({"old"})
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Change the record as the old VM's cable is plugged in."""
         site = machine.site
         name = self.name_of(self.move.final, site)
@@ -243,14 +233,13 @@ class RollbackRenamed(Rollback):
 
 
 class RollbackFiltered(Rollback):
-    """A port of the host that knows one address."""
+    """The host lets dev send from its final address alone, so it is gone after."""
 
     name = "rollback-loses-dev"
-    story = "the host lets dev send from its final address alone, so it is gone after"
     source = "libvirt formatnwfilter (no-ip-spoofing takes the address from the XML)"
     expects = must_fail(ROLLBACK, "dev answers on its temporary address again")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Drop what it says of its temporary address."""
         run(machine, nft("arp", OUTPUT, f"arp saddr ip {self.move.temporary} drop"))
 
@@ -264,7 +253,7 @@ def _dnsmasq(site: Site, host: LanHost, *lines: str) -> Iterator[None]:
     config.write_text(f"{text}\n", encoding="utf-8")
     binary = ["dnsmasq", "--no-daemon", f"--conf-file={config}"]
     with ExitStack() as stack:
-        stack.enter_context(site.capsule.spawn(binary, host=host.host))
+        stack.enter_context(site.sandbox.spawn(binary, host=host.host))
         awaited = Deadline.after(10, "the server behind dnsmasq to listen")
         poll(lambda: site.client.tcp(host.ip, PORT, awaited) or None, awaited)
         yield

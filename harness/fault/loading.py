@@ -20,9 +20,9 @@ from harness.fault import (
     ingress,
     inodes,
     lan,
+    microvm,
     neighbours,
     network,
-    oldworld,
     onboarding,
     retire,
     secrets,
@@ -35,6 +35,7 @@ from harness.fault.base import Fault
 if TYPE_CHECKING:
     from types import ModuleType
 
+_STORY = "one sentence on what goes wrong"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FAMILIES = (
     sessions,
@@ -51,7 +52,7 @@ _FAMILIES = (
     secrets,
     bento,
     retire,
-    oldworld,
+    microvm,
     benign,
 )
 
@@ -84,14 +85,14 @@ def load(reference: str) -> Fault:
     return kind()
 
 
-def misfits(kind: type[Fault]) -> list[errors.Fault]:
+def misfits(kind: type[Fault]) -> list[errors.Mistake]:
     """List what keeps a fault from being judged."""
     where = kind.__qualname__
     wrong = [
-        errors.Fault(where, key, str(getattr(kind, key)), allowed)
+        errors.Mistake(where, key, str(getattr(kind, key, "") or ""), allowed)
         for key, fine, allowed in (
             ("name", _NAME.fullmatch(kind.name), "a-z and 0-9, words joined by '-'"),
-            ("story", kind.story, "one line on what goes wrong"),
+            ("docstring", kind.story(), _STORY),
             ("source", kind.benign or kind.source, "where it went wrong before"),
             ("expects", kind.benign or kind.expects, "a criterion and its checks"),
             ("tests", not kind.benign or kind.tests, "tests, for a benign variant"),
@@ -102,11 +103,11 @@ def misfits(kind: type[Fault]) -> list[errors.Fault]:
     for criterion in (*kind.expects, *kind.explained):
         if criterion not in BY_ID:
             allowed = "a criterion of the register"
-            wrong.append(errors.Fault(where, "expects", criterion, allowed))
+            wrong.append(errors.Mistake(where, "expects", criterion, allowed))
     for criterion, names in kind.expects.items():
         if not names:
             allowed = "at least one name of a check"
-            wrong.append(errors.Fault(where, f"expects.{criterion}", "", allowed))
+            wrong.append(errors.Mistake(where, f"expects.{criterion}", "", allowed))
     return wrong
 
 

@@ -94,7 +94,7 @@ def leave_tap(machine: Machine, verb: str) -> None:
     script = layout.tap_up_script(layout.tap_name(machine.name))
 
     def leave() -> None:
-        machine.site.capsule.script(script, "a tap to be left behind")
+        machine.site.sandbox.script(script, "a tap to be left behind")
 
     follow(machine, verb, leave)
 

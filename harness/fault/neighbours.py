@@ -13,9 +13,9 @@ from harness.fault.network import LanFault
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Fleet
 
 CONSUMERS = "two-consumers"
 PARALLEL = "parallel-on-temporary-ip"
@@ -31,15 +31,14 @@ _PLACES = ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub")
 
 
 class OneMac(Fault):
-    """A block copied in the configuration, and half of it edited."""
+    """Openclaw's option `mac` is dev's."""
 
     name = "two-machines-on-one-mac"
-    story = "openclaw's option `mac` is dev's"
     source = "terraform-provider-esxi#54; vm-bhyve#482"
     expects = must_fail(CONSUMERS, "each has a MAC of its own")
     tests = _IDENTITIES
 
-    def spec(self, fleet: Fleet) -> Fleet:
+    def alter_spec(self, fleet: Fleet) -> Fleet:
         """Change it behind the back of the spec's own checks, which would refuse it."""
         twin = fleet.vms["openclaw"].model_copy(update={"mac": fleet.vms["dev"].mac})
         return fleet.model_copy(update={"vms": {**fleet.vms, "openclaw": twin}})
@@ -53,7 +52,7 @@ class Acquainted(Fault):
     def __init__(self) -> None:
         self._met: list[Machine] = []
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Wait for the second."""
         self._met.append(machine)
         if len(self._met) == 2:  # noqa: PLR2004 - a pair
@@ -64,10 +63,9 @@ class Acquainted(Fault):
 
 
 class Cloned(Acquainted):
-    """Copied with all that made it itself."""
+    """Openclaw was made from a copy of dev's disk: machine-id, ssh host key."""
 
     name = "openclaw-is-a-clone-of-dev"
-    story = "openclaw was made from a copy of dev's disk: machine-id, ssh host key"
     source = "lxd#7180; carthage#122"
     expects = must_fail(
         CONSUMERS,
@@ -83,10 +81,9 @@ class Cloned(Acquainted):
 
 
 class RestartedTogether(Acquainted):
-    """`PartOf=` on something that both have."""
+    """Both units are part of one: where one ends, the other is started again."""
 
     name = "crash-of-one-restarts-the-other"
-    story = "both units are part of one: where one ends, the other is started again"
     source = "microvm.nix nixos-modules/host (partOf = microvm@%i)"
     expects = must_fail(CONSUMERS, _SAME_PROCESS)
     tests = _LIVES
@@ -102,10 +99,9 @@ class RestartedTogether(Acquainted):
 
 
 class SharedInit(Acquainted):
-    """One oneshot that tidies up for all."""
+    """One's init is shared, and holds up the other machine for a while."""
 
     name = "init-of-one-pauses-the-other"
-    story = "one's init is shared, and holds up the other machine for a while"
     source = "microvm.nix#283, #286 (units of all VMs restarted with one)"
     expects = must_fail(CONSUMERS, _NO_LOSS)
     tests = _LIVES
@@ -117,10 +113,9 @@ class SharedInit(Acquainted):
 
 
 class TapsDropped(Acquainted):
-    """`systemctl restart` of whatever makes the bridge."""
+    """The bridge is made anew at a crash, and the other's tap is not put back."""
 
     name = "bridge-restart-drops-the-taps"
-    story = "the bridge is made anew at a crash, and the other's tap is not put back"
     source = "microvm.nix#400; nixpkgs#198267"
     expects = must_fail(CONSUMERS, _NO_LOSS, "the bystander's tap is on the bridge")
     tests = _LIVES
@@ -128,25 +123,23 @@ class TapsDropped(Acquainted):
     def meet(self, first: Machine, second: Machine) -> None:
         """Take the bystander's tap off the bridge after the other's crash."""
         drop = f"ip link set {first.vm.tap} nomaster"
-        capsule = first.site.capsule
-        follow(second, "crash", lambda: capsule.script(drop, "a tap to be dropped"))
+        sandbox = first.site.sandbox
+        follow(second, "crash", lambda: sandbox.script(drop, "a tap to be dropped"))
 
 
 class OldTapDropped(TapsDropped):
-    """The same, and it is the old VM that everybody still works on."""
+    """Dev's crash has the bridge made anew, and the old VM's tap is not put back."""
 
     name = "old-vm-loses-its-bridge"
-    story = "dev's crash has the bridge made anew, and the old VM's tap is not put back"
     source = "fc-nixos#1763; nixpkgs#23241"
     expects = must_fail(PARALLEL, _NO_LOSS, "the bystander's tap is on the bridge")
     tests = _CRASH
 
 
 class OldStopped(Acquainted):
-    """Tidied away too early."""
+    """The old VM is stopped while dev is still being validated."""
 
     name = "old-vm-stopped-too-early"
-    story = "the old VM is stopped while dev is still being validated"
     source = "microvm.nix#104 (a deploy of the host restarts its VMs)"
     expects = must_fail(PARALLEL, _SAME_PROCESS)
     tests = _CRASH
@@ -157,10 +150,9 @@ class OldStopped(Acquainted):
 
 
 class OldStarved(Acquainted):
-    """Two VMs want more than the host has."""
+    """The host is short of memory while dev starts, and the old VM stands still."""
 
     name = "dev-starves-the-old-vm"
-    story = "the host is short of memory while dev starts, and the old VM stands still"
     source = "the plan's PR1 (memory of both VMs on one host, until the old one goes)"
     expects = must_fail(PARALLEL, _NO_LOSS)
     tests = _CRASH
@@ -177,15 +169,14 @@ class OldStarved(Acquainted):
 
 
 class Thief(LanFault):
-    """Configured for after the swap."""
+    """Dev has the final address from the start, beside its temporary one."""
 
     name = "dev-takes-the-final-address"
-    story = "dev has the final address from the start, beside its temporary one"
     source = "resource-agents#124; nixpkgs#315152"
     expects = must_fail(PARALLEL, "only the bystander answers for its address")
     tests = _SWITCH
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Add it, and tell the LAN; a neighbour that asks gets two answers."""
         prefix = machine.site.network.subnet.prefixlen
         nic = machine.network.state().nics[0].name
@@ -193,15 +184,14 @@ class Thief(LanFault):
 
 
 class MovedTooEarly(LanFault):
-    """One commit for both records."""
+    """DNS names the temporary address as soon as dev is there."""
 
     name = "dns-moved-too-early"
-    story = "DNS names the temporary address as soon as dev is there"
     source = "dnsmasq(8), --host-record; failures of a two-step deploy in one commit"
     expects = must_fail(PARALLEL, "DNS never gives a wrong or missing answer")
     tests = _CRASH
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve the temporary address."""
         site.dns.set(self.name_of(self.move.final, site), self.move.temporary)
-        return super().site(site)
+        return super().alter_network(site)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
 
+    from harness.fleet import Fleet, Migration
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Fleet, Migration
 
 CRITERION = "swap-keeps-address"
 SWAPPED = (
@@ -40,7 +40,7 @@ class LanFault(Fault):
     def __init__(self) -> None:
         self._fleet: Fleet | None = None
 
-    def spec(self, fleet: Fleet) -> Fleet:
+    def alter_spec(self, fleet: Fleet) -> Fleet:
         """Remember the spec; it stays as it is."""
         self._fleet = fleet
         return fleet
@@ -58,73 +58,68 @@ class LanFault(Fault):
 
 
 class WrongRecord(LanFault):
-    """The record was moved along with the validation, and never moved back."""
+    """DNS still names the temporary address after the swap."""
 
     name = "dns-still-temporary"
-    story = "DNS still names the temporary address after the swap"
     source = "the plan's PR3 (the record has to follow the address)"
     fast = True
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve the temporary address."""
         site.dns.set(self.name_of(self.move.final, site), self.move.temporary)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class TwoRecords(LanFault):
-    """Every second connection goes nowhere."""
+    """DNS has a record for the temporary address beside the final one."""
 
     name = "dns-round-robin"
-    story = "DNS has a record for the temporary address beside the final one"
     source = "dnsmasq(8), --host-record (two lines of one name give both addresses)"
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve both."""
         name = self.name_of(self.move.final, site)
         site.dns.set(name, self.move.final, self.move.temporary)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class LongTtl(LanFault):
-    """Right today, and wrong for an hour after the next change."""
+    """DNS answers may be kept for an hour."""
 
     name = "dns-kept-for-an-hour"
-    story = "DNS answers may be kept for an hour"
     source = "dnsmasq(8), --local-ttl"
     expects = must_fail(CRITERION, "DNS answers may not be kept for long")
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Give all answers a long life."""
         site.dns.options.append("local-ttl=3600")
         site.dns.restart()
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class UnsavedChange(LanFault):
-    """The running server knows better than its configuration."""
+    """Dnsmasq's configuration has the wrong address, which shows at its restart."""
 
     name = "dns-right-until-restart"
-    story = "dnsmasq's configuration has the wrong address, which shows at its restart"
     source = "dnsmasq(8), NOTES (SIGHUP does not read the configuration again)"
     expects = must_fail(CRITERION, "DNS is right after a restart of dnsmasq")
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Write the wrong record and leave the server as it runs."""
         name = self.name_of(self.move.final, site)
         site.dns.set(name, self.move.temporary, restart=False)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class TwoOwners(LanFault):
-    """The old microVM, started again by its host."""
+    """The old VM was not stopped and answers on the final address as well."""
 
     name = "two-owners"
-    story = "the old VM was not stopped and answers on the final address as well"
     source = "microvm.nix#508, #509"
     expects = must_fail(CRITERION, *_ONE_OWNER)
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Have a second machine with the address, and with services on it."""
         with ExitStack() as stack:
             squat(stack, site, self.move.final)
@@ -132,10 +127,9 @@ class TwoOwners(LanFault):
 
 
 class OldComesBack(LanFault):
-    """Restart=always."""
+    """The old VM is started again as soon as it has been shut down."""
 
     name = "old-vm-comes-back"
-    story = "the old VM is started again as soon as it has been shut down"
     source = "microvm.nix nixos-modules/host (Restart=always)"
     expects = must_fail(CRITERION, *_ONE_OWNER)
     tests = SWAP
@@ -146,13 +140,13 @@ class OldComesBack(LanFault):
         self._stack = ExitStack()
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """End what came back when the LAN goes."""
         _ = site
         with self._stack:
             yield
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have a stand-in with its MAC take its place after the shutdown."""
 
         def come_back() -> None:
@@ -162,10 +156,9 @@ class OldComesBack(LanFault):
 
 
 class StillTemporary(LanFault):
-    """Moved, but not away."""
+    """Dev answers on the final address and on the temporary one as well."""
 
     name = "temporary-address-stays"
-    story = "dev answers on the final address and on the temporary one as well"
     source = "nixpkgs#25455, #315152 (addresses left after a live change)"
     expects = must_fail(
         CRITERION,
@@ -173,62 +166,58 @@ class StillTemporary(LanFault):
         "dev has the final address and no other",
     )
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Give it a network file that has both."""
         both = (self.move.final, self.move.temporary)
         network_file(machine, *both, gateway=machine.site.network.gateway)
 
 
 class WrongGateway(LanFault):
-    """The LAN works, the rest of the world does not."""
+    """Dev has the right address and a default route to nobody."""
 
     name = "wrong-gateway"
-    story = "dev has the right address and a default route to nobody"
     source = "nixpkgs#11176, #198267"
     expects = must_fail(CRITERION, "dev has one default route, to the gateway")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Give it a network file with another gateway."""
         network_file(machine, self.move.final, gateway=machine.site.network.gateway + 1)
 
 
 class NotPersistent(LanFault):
-    """Set by hand, on a Friday."""
+    """The final address was set by hand and is gone after a reboot."""
 
     name = "address-gone-after-reboot"
-    story = "the final address was set by hand and is gone after a reboot"
     source = "nixpkgs#315152"
     expects = must_fail(CRITERION, "tcp:22 answers after the reboot")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Leave a network file that takes the temporary address at the next boot."""
         gateway = machine.site.network.gateway
         network_file(machine, self.move.temporary, gateway=gateway)
 
 
 class StaleNeighbour(LanFault):
-    """Nobody told it."""
+    """The gateway believes for good that the old MAC has the final address."""
 
     name = "gateway-keeps-old-mac"
-    story = "the gateway believes for good that the old MAC has the final address"
     source = "vmware/vic#2932, #3437; resource-agents#124"
     expects = must_fail(CRITERION, "the neighbour cache of fw converges")
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Pin the gateway's entry."""
         site.gateway.pin_neighbour(self.move.final, NO_ONES_MAC)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class Firewalled(LanFault):
-    """Port 8080 is open to the operator, and closed to the proxy."""
+    """Dev's firewall lets the web host's connections to lab through no more."""
 
     name = "firewall-closes-lab"
-    story = "dev's firewall lets the web host's connections to lab through no more"
     source = "nixpkgs#417641; seapath/ansible#909"
     expects = must_fail(CRITERION, "lab is served on the final address")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Refuse every service host, from the next boot on too."""
         port = machine.recipe.lab.port
         hosts = ", ".join(str(h.ip) for h in machine.site.services.values())

@@ -38,43 +38,40 @@ HTTPServer(("", int(sys.argv[1])), Door).serve_forever()
 
 
 class RestartsAlways(Fault):
-    """A unit that was stopped by hand comes back, and a failing one never rests."""
+    """Lab's unit has Restart=always instead of on-failure."""
 
     name = "lab-restarts-always"
-    story = "lab's unit has Restart=always instead of on-failure"
     source = "Cloonar/coding-lab docs/reference/lab-v0 (unit invariants)"
     expects = must_fail(CRITERION, "lab has Restart=on-failure")
     tests = UNIT
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Change the unit."""
         drop_in(machine, machine.recipe.lab.unit, "[Service]\nRestart=always\n")
 
 
 class RunsAsRoot(Fault):
-    """It works, and so does everything that a session should not be able to do."""
+    """Lab's unit has no User=, so its sessions are root's."""
 
     name = "lab-runs-as-root"
-    story = "lab's unit has no User=, so its sessions are root's"
     source = "Cloonar/coding-lab docs/reference/lab-v0 (unit invariants)"
     expects = must_fail(CRITERION, "lab runs as its own user")
     tests = UNIT
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Take the user away."""
         drop_in(machine, machine.recipe.lab.unit, "[Service]\nUser=\n")
 
 
 class BentoRebootsOn(Fault):
-    """Reboots end every session, whatever KillMode says."""
+    """Bento is deployed with its reboots on."""
 
     name = "bento-has-reboots-on"
-    story = "bento is deployed with its reboots on"
     source = "rapenne-s/bento bootstrap.sh (a file REBOOT lets it reboot)"
     expects = must_fail(CRITERION, "bento deploys and has reboots off")
     tests = TIMERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Deploy it."""
         deploy(
             machine,
@@ -83,15 +80,14 @@ class BentoRebootsOn(Fault):
 
 
 class BorgLeftOn(Fault):
-    """The plan leaves the backup out; a copied host configuration brings it along."""
+    """A borg backup job came along from the host that was copied."""
 
     name = "borg-left-on"
-    story = "a borg backup job came along from the host that was copied"
     source = "the plan's hosts/dev (no borg backup)"
     expects = must_fail(CRITERION, "no borg backup")
     tests = TIMERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Start one."""
         run(
             machine,
@@ -100,95 +96,89 @@ class BorgLeftOn(Fault):
 
 
 class NoCollector(Fault):
-    """Nobody notices before the disk is full."""
+    """The host has no timer that collects garbage."""
 
     name = "gc-timer-missing"
-    story = "the host has no timer that collects garbage"
     source = "nixpkgs#79109 (nix.gc.automatic left off)"
     expects = must_fail(CRITERION, "nix-gc.timer is there")
     tests = TIMERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Deploy it without."""
         deploy(machine, "{ lib, ... }: { nix.gc.automatic = lib.mkForce false; }\n")
 
 
 class StateVersionRaised(Fault):
-    """It looks like a release, so it is raised like one."""
+    """Hosts/dev has the stateVersion of a later release than it was made with."""
 
     name = "state-version-raised"
-    story = "hosts/dev has the stateVersion of a later release than it was made with"
     source = "NixOS options, system.stateVersion (most users should never change it)"
     expects = must_fail(CRITERION, "stateVersion is what the conversion gave it")
     tests = TIMERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Configure it; what runs is the same."""
         raised = 'lib.mkForce "26.05"'
         configure(machine, f"{{ lib, ... }}: {{ system.stateVersion = {raised}; }}\n")
 
 
 class ForgejoKnowsOne(LanFault):
-    """An allow-list that nobody thought of on the day of the swap."""
+    """Fw lets dev's temporary address through to forgejo-mcp, not its final one."""
 
     name = "forgejo-mcp-knows-the-temporary-address"
-    story = "fw lets dev's temporary address through to forgejo-mcp, not its final one"
     source = "the plan's firewall on fw (source addresses by hand)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[swapped]",)
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Have the service's host answer everybody but the final address."""
         for host in site.services.values():
             _set_up(host, f"ip route add blackhole {self.move.final}/32")
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class ForgejoKeepsTheOldMac(LanFault):
-    """Nobody announced the new VM to whoever knew the old one."""
+    """The service's host goes on sending its answers for dev to the old VM's MAC."""
 
     name = "forgejo-mcp-keeps-the-old-mac"
-    story = "the service's host goes on sending its answers for dev to the old VM's MAC"
     source = "vmware/vic#2932, #3437; resource-agents#124"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[swapped]",)
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Pin a MAC that is nobody's any more."""
         for host in site.services.values():
             host.pin_neighbour(self.move.final, NO_ONES_MAC)
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class ForgejoDown(Fault):
-    """Its host is up, so that a ping says that all is well."""
+    """Forgejo-mcp does not run: its host refuses the connection."""
 
     name = "forgejo-mcp-down"
-    story = "forgejo-mcp does not run: its host refuses the connection"
     source = "the plan's PR2 (reached by TCP, not by ping)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[onboarded]",)
 
-    def site(self, site: Site) -> AbstractContextManager[object]:
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Reset whoever connects, as a port does that nobody listens on."""
         for name, host in site.services.items():
             port = site.network.services[name].port
             reset = f"tcp dport {port} reject with tcp reset"
             _set_up(host, nft("ip", "type filter hook input priority 0", reset))
-        return super().site(site)
+        return super().alter_network(site)
 
 
 class ForgejoAsksForLogin(Fault):
-    """Somebody put it behind the same door as the rest."""
+    """Forgejo-mcp answers dev, and wants a login that dev does not have."""
 
     name = "forgejo-mcp-asks-for-a-login"
-    story = "forgejo-mcp answers dev, and wants a login that dev does not have"
     source = "the plan's ingress (forward authentication for whole hosts)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[onboarded]",)
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Have a server in the service's place that lets nobody in."""
         with ExitStack() as stack:
             for name, host in site.services.items():
@@ -198,15 +188,14 @@ class ForgejoAsksForLogin(Fault):
 
 
 class ForgejoRefuses(Fault):
-    """Dev's own firewall, and its way out."""
+    """Packets from dev to forgejo-mcp are dropped on the way."""
 
     name = "forgejo-mcp-refuses-dev"
-    story = "packets from dev to forgejo-mcp are dropped on the way"
     source = "the plan's firewall on fw (source addresses by hand)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
     tests = (f"{REACH}[onboarded]",)
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Drop them where they leave."""
         hosts = machine.site.services.values()
         run(machine, nft("inet", OUTPUT, *(f"ip daddr {h.ip} reject" for h in hosts)))
@@ -218,7 +207,7 @@ def _door(site: Site, host: LanHost, port: int) -> Iterator[None]:
     led = f"tcp dport {port} redirect to :{_DOOR}"
     _set_up(host, nft("ip", "type nat hook prerouting priority -100", led))
     door = [sys.executable, "-I", "-S", "-c", _DOORKEEPER, str(_DOOR)]
-    with site.capsule.spawn(door, host=host.host):
+    with site.sandbox.spawn(door, host=host.host):
         awaited = Deadline.after(_RULE_S, f"a door on {host.name}")
         poll(lambda: site.client.tcp(host.ip, _DOOR, awaited) or None, awaited)
         yield

@@ -28,14 +28,13 @@ class RetireFault(LanFault):
 
 
 class StillRunning(RetireFault):
-    """The unit left the configuration, and so nobody stopped it."""
+    """The old VM's files are removed while it goes on running."""
 
     name = "removed-vm-keeps-running"
-    story = "the old VM's files are removed while it goes on running"
     source = "microvm.nix#508"
     expects = must_fail(CRITERION, "no process of the old VM is left")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Remove its files and nothing else."""
 
         def remove() -> None:
@@ -46,14 +45,13 @@ class StillRunning(RetireFault):
 
 
 class ComesBack(RetireFault):
-    """Restart=always, again."""
+    """The old VM is created and started again after it was removed."""
 
     name = "removed-vm-is-started-again"
-    story = "the old VM is created and started again after it was removed"
     source = "microvm.nix#509 (an instance unit that is still wanted)"
     expects = must_fail(CRITERION, "no process of the old VM is left")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Start its unit once more, from the first step on."""
 
         def start() -> None:
@@ -64,14 +62,13 @@ class ComesBack(RetireFault):
 
 
 class ImageLeft(RetireFault):
-    """51 GiB, just in case."""
+    """The old VM's image was moved aside and never removed."""
 
     name = "image-left-behind"
-    story = "the old VM's image was moved aside and never removed"
     source = "the plan's PR3 (rootfs.img, 51 G)"
     expects = must_fail(CRITERION, "no image and no state of the old VM is left")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Keep it under another name."""
         aside = machine.site.directory / "rootfs.img.bak"
         retire = machine.retire
@@ -84,14 +81,13 @@ class ImageLeft(RetireFault):
 
 
 class DirectoryLeft(RetireFault):
-    """Someone else's tmpfiles rule."""
+    """The old VM's state directory is made again, with its lock."""
 
     name = "state-directory-left"
-    story = "the old VM's state directory is made again, with its lock"
     source = "microvm.nix nixos-modules/host (tmpfiles, /var/lib/microvms)"
     expects = must_fail(CRITERION, "no image and no state of the old VM is left")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Make it again."""
 
         def make() -> None:
@@ -102,10 +98,9 @@ class DirectoryLeft(RetireFault):
 
 
 class ImageHeld(RetireFault):
-    """df says that nothing was won."""
+    """A backup still reads the removed image, so its blocks are not given back."""
 
     name = "deleted-image-held-open"
-    story = "a backup still reads the removed image, so its blocks are not given back"
     source = "unlink(2) (the file remains until the last descriptor is closed)"
     expects = must_fail(CRITERION, "nobody holds the old VM's files")
 
@@ -114,41 +109,39 @@ class ImageHeld(RetireFault):
         self._stack = ExitStack()
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """End the reader when the LAN goes."""
         _ = site
         with self._stack:
             yield
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have a reader that does not name what it reads."""
         with machine.recipe.disk.open("rb") as image:
-            capsule = machine.site.capsule
-            self._stack.enter_context(capsule.spawn(["sleep", "3600"], stdin=image))
+            sandbox = machine.site.sandbox
+            self._stack.enter_context(sandbox.spawn(["sleep", "3600"], stdin=image))
 
 
 class RetiredTapLeft(RetireFault):
-    """The bridge has a port to nowhere."""
+    """The old VM's tap stays on the bridge."""
 
     name = "removed-vm-leaves-its-tap"
-    story = "the old VM's tap stays on the bridge"
     source = "aleph-vm#596; nixpkgs#27070"
     expects = must_fail(CRITERION, "no tap of the old VM is left")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Put the tap back."""
         leave_tap(machine, "retire")
 
 
 class LeaseLeft(RetireFault):
-    """Whoever takes the MAC next gets dev's address."""
+    """Dnsmasq still reserves the final address for the old VM's MAC."""
 
     name = "lease-left-behind"
-    story = "dnsmasq still reserves the final address for the old VM's MAC"
     source = "dnsmasq(8), --dhcp-host"
     expects = must_fail(CRITERION, "dnsmasq knows nothing of the old VM")
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Reserve it."""
         reservation = f"dhcp-host={machine.vm.mac},{machine.vm.ip}"
         machine.site.dns.options.append(reservation)
@@ -156,10 +149,9 @@ class LeaseLeft(RetireFault):
 
 
 class WeightStaysBehind(WeightIgnored):
-    """It went with the unit that it was set on."""
+    """The CPU weight is still set on the old VM's unit, dev's has none."""
 
     name = "cpu-weight-stays-with-the-old-unit"
-    story = "the CPU weight is still set on the old VM's unit, dev's has none"
     source = "containers/qm#748; the plan's cpu-priorities.nix (microvm@dev)"
     expects = must_fail(CRITERION, "the CPU weight sits on the new unit")
     tests = RETIRE

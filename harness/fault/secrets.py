@@ -22,26 +22,24 @@ class SecretFault(Fault):
     tests = OWNERS
     module = ""
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Write the module beside the host's own configuration."""
         configure(machine, self.module)
 
 
 class Readable(SecretFault):
-    """The service could not read it, so somebody made that work."""
+    """A secret is decrypted with mode 0644, so every session can read it."""
 
     name = "secret-readable-by-all"
-    story = "a secret is decrypted with mode 0644, so every session can read it"
     source = "sops-nix README, Set secret permission/owner"
     expects = must_fail(CRITERION, "nobody else can read the secret")
     module = '{ lib, ... }: { sops.secrets.acceptance.mode = lib.mkForce "0644"; }\n'
 
 
 class InTheStore(SecretFault):
-    """What a build or an activation script reads, it may well write down."""
+    """An activation script puts the plain secret into the store, for all to read."""
 
     name = "secret-in-the-store"
-    story = "an activation script puts the plain secret into the store, for all to read"
     source = "sops-nix README (all users can read the store)"
     expects = must_fail(CRITERION, "nothing secret is in the store")
     module = f"""{{ ... }}: {{
@@ -53,10 +51,9 @@ class InTheStore(SecretFault):
 
 
 class Unnoticed(SecretFault):
-    """Rotated on disk, and still the old one in memory."""
+    """A secret is rotated, and the service that uses it is not restarted."""
 
     name = "rotation-unnoticed"
-    story = "a secret is rotated, and the service that uses it is not restarted"
     source = "sops-nix README, Restarting/reloading systemd units on secret change"
     expects = must_fail(CRITERION, "a service gets the new value")
     module = (
@@ -65,15 +62,14 @@ class Unnoticed(SecretFault):
 
 
 class OtherHostKey(Fault):
-    """What a changed instance-id makes cloud-init do."""
+    """The machine has made itself a new ssh host key, its secrets do not decrypt."""
 
     name = "host-key-regenerated"
-    story = "the machine has made itself a new ssh host key, its secrets do not decrypt"
     source = "sops-nix#955, #390; srvos#148"
     expects = must_fail(CRITERION, "the switch succeeds")
     tests = OWNERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Make another key, as cloud-init does for an instance new to it."""
         run(
             machine,
@@ -83,10 +79,9 @@ class OtherHostKey(Fault):
 
 
 class AnotherMasterKey(Fault):
-    """It starts, it looks well, and nothing that was sealed opens any more."""
+    """Lab finds no master key and silently makes itself another one."""
 
     name = "lab-makes-itself-a-key"
-    story = "lab finds no master key and silently makes itself another one"
     source = "Cloonar/coding-lab nix/module.nix (made when absent)"
     expects = must_fail(
         CRITERION,
@@ -95,7 +90,7 @@ class AnotherMasterKey(Fault):
     )
     tests = OWNERS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have a key made before lab starts, where there is none."""
         path = f"/run/secrets/{MASTER_KEY}"
         make = f"[ -e {path} ] || base64 /etc/machine-id >{path}; chmod a+r {path}"

@@ -26,7 +26,7 @@ class LabDropIn(Fault):
     tests = RESTART
     lines = ""
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Add the lines to lab's unit; the next stop and start go by them."""
         drop_in(machine, machine.recipe.lab.unit, f"[Service]\n{self.lines}\n")
 
@@ -41,40 +41,37 @@ class Hook(LabDropIn):
     lines = f"ExecStopPost=+{_HOOK}"
     script = ""
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Write the script with all that it has to know, and have lab run it."""
         state, lab = machine.lab.state(), machine.recipe.lab
         known = {name: str(one.pid) for name, one in state.sessions.items()}
         known |= {"group": f"/sys/fs/cgroup{state.control_group}", "user": lab.user}
         text = "\n".join(f"{name}={value}" for name, value in known.items())
         program(machine, _HOOK, f"{text}\nuid=$(id -u $user)\n{self.script}\nexit 0")
-        super().wake(machine)
+        super().inject(machine)
 
 
 class ControlGroup(LabDropIn):
-    """systemd's own default."""
+    """Lab runs with KillMode=control-group, so its stop kills every session."""
 
     name = "killmode-control-group"
-    story = "lab runs with KillMode=control-group, so its stop kills every session"
     source = "Cloonar/coding-lab nix/module.nix (KillMode is load-bearing)"
     lines = "KillMode=control-group"
     fast = True
 
 
 class Mixed(LabDropIn):
-    """The main process gets SIGTERM, all others SIGKILL."""
+    """Lab runs with KillMode=mixed, which kills whatever its main process leaves."""
 
     name = "killmode-mixed"
-    story = "lab runs with KillMode=mixed, which kills whatever its main process leaves"
     source = "systemd.kill(5), KillMode="
     lines = "KillMode=mixed"
 
 
 class DeployerKilled(ControlGroup):
-    """The switch kills whoever asked for it."""
+    """A switch that was started in a session ends half-way with that session."""
 
     name = "switch-kills-its-own-session"
-    story = "a switch that was started in a session ends half-way with that session"
     source = "nixpkgs#39118; rapenne-s/bento utils/bento.nix (restartIfChanged = false)"
     expects = must_fail(CRITERION, "a switch from inside a session comes to its end")
     tests = ("suites/sessions/test_switch.py::test_switch_from_inside_a_session",)
@@ -82,10 +79,9 @@ class DeployerKilled(ControlGroup):
 
 
 class SocketDrift(LabDropIn):
-    """The old server lives on, the new lab talks to another one."""
+    """Lab gets a private /tmp, does not find the tmux socket and starts anew."""
 
     name = "tmux-socket-drifts"
-    story = "lab gets a private /tmp, does not find the tmux socket and starts anew"
     source = "Cloonar/coding-lab ADR-0060 (stale socket paths of a surviving server)"
     expects = must_fail(
         CRITERION, "exactly one tmux server", "lab lists its sessions again"
@@ -94,53 +90,50 @@ class SocketDrift(LabDropIn):
 
 
 class Forgetful(LabDropIn):
-    """What a tmux client does that is newer than the server."""
+    """After its restart lab cannot talk to the living tmux and lists no session."""
 
     name = "lab-lists-no-sessions"
-    story = "after its restart lab cannot talk to the living tmux and lists no session"
     source = "tmux#4711 (client 3.6, server 3.5a)"
     expects = must_fail(CRITERION, "lab lists its sessions again")
     lines = "Environment=PATH=/usr/local/fault/path"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Put a tmux in lab's way that knows of no server."""
         refusal = 'echo "no server running on /tmp/default" >&2\nexit 1'
         program(machine, "/usr/local/fault/path/tmux", refusal)
-        super().wake(machine)
+        super().inject(machine)
 
 
 class Unreachable(Hook):
-    """The sessions live, and nobody gets to them any more."""
+    """The new system's tmux cannot attach to the server that survived the switch."""
 
     name = "tmux-refuses-to-attach"
-    story = "the new system's tmux cannot attach to the server that survived the switch"
     source = "tmux#4711 (client 3.6, server 3.5a: open terminal failed)"
     expects = must_fail(CRITERION, "a person can attach to a session and work there")
     script = f"mount --bind {_REFUSAL} /run/current-system/sw/bin/tmux"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Lay a tmux ready that attaches to nothing; all else is the real one's."""
         refusal = "echo 'open terminal failed: not a terminal'; exit 1"
         refuse = f'case "$1 $3" in *attach*) {refusal} ;; esac'
         program(machine, _REFUSAL, f'{refuse}\nexec {_REFUSAL}-real "$@"')
         run(machine, f"cp /run/current-system/sw/bin/tmux {_REFUSAL}-real")
-        super().wake(machine)
+        super().inject(machine)
 
 
 class Controllers(LabDropIn):
-    """No process may live in a cgroup that hands controllers down."""
+    """A survivor's sub-cgroup has controllers, so lab's next start ends in EBUSY."""
 
     name = "cgroup-hands-out-controllers"
-    story = "a survivor's sub-cgroup has controllers, so lab's next start ends in EBUSY"
     source = "Cloonar/coding-lab ADR-0058; systemd#41278"
     expects = must_fail(
         CRITERION, "lab is healthy again", "lab's cgroup hands out no controllers"
     )
     lines = "Delegate=yes"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Do what a container engine in a session does with a delegated cgroup."""
-        super().wake(machine)
+        super().inject(machine)
         group = f"/sys/fs/cgroup{machine.lab.state().control_group}"
         run(
             machine,
@@ -153,29 +146,26 @@ class Controllers(LabDropIn):
 
 
 class SocketRemoved(Hook):
-    """A `RuntimeDirectory=` that held the socket does this."""
+    """Lab's stop removes the directory of the tmux socket, its server is lost."""
 
     name = "tmux-socket-removed"
-    story = "lab's stop removes the directory of the tmux socket, its server is lost"
     source = "Cloonar/coding-lab ADR-0060; systemd.exec(5), RuntimeDirectory="
     expects = must_fail(CRITERION, *LOST, "exactly one tmux server")
     script = "rm -rf /tmp/tmux-$uid"
 
 
 class UserEnded(Hook):
-    """As `loginctl terminate-user` or KillUserProcesses= would."""
+    """The switch ends all processes of lab's user, its sessions among them."""
 
     name = "user-processes-killed"
-    story = "the switch ends all processes of lab's user, its sessions among them"
     source = "nixpkgs#47387 (a switch restarted user-runtime-dir@)"
     script = "pkill -KILL -u $user"
 
 
 class ManagerRestarted(Hook):
-    """Lab and tmux do not notice; what the sessions' containers ran is gone."""
+    """The switch restarts the systemd of lab's user, and its containers end."""
 
     name = "user-manager-restarted"
-    story = "the switch restarts the systemd of lab's user, and its containers end"
     source = "nixpkgs#47387; Cloonar/coding-lab ADR-0060 (containers are its scopes)"
     expects = must_fail(
         CRITERION, "lab's user keeps its own systemd", "heartbeat without a gap"
@@ -183,11 +173,10 @@ class ManagerRestarted(Hook):
     script = "systemctl restart user@$uid.service"
 
 
-class Frozen(Hook):
-    """Nothing dies, and yet nobody can work for five seconds."""
+class SessionsFrozen(Hook):
+    """The sessions stand still for five seconds during the switch."""
 
     name = "sessions-freeze-5-s"
-    story = "the sessions stand still for five seconds during the switch"
     source = "kernel documentation, cgroup-v2, cgroup.freeze"
     expects = must_fail(CRITERION, "heartbeat without a gap")
     script = """
@@ -202,10 +191,9 @@ class Frozen(Hook):
 
 
 class Stopped(Hook):
-    """Its process is there, it only never runs again."""
+    """A session survives the switch as a process, but never runs again."""
 
     name = "session-never-thaws"
-    story = "a session survives the switch as a process, but never runs again"
     source = "kernel documentation, cgroup-v2, cgroup.freeze"
     expects = must_fail(CRITERION, "heartbeat without a gap")
     script = """
@@ -216,10 +204,9 @@ class Stopped(Hook):
 
 
 class Replaced(Hook):
-    """Same name, same place, another process."""
+    """A session of the same name is there after the switch, but it is a new one."""
 
     name = "session-replaced"
-    story = "a session of the same name is there after the switch, but it is a new one"
     source = "Cloonar/coding-lab lab-v0 reconcile.go (orphans are torn down)"
     expects = must_fail(CRITERION, "same session processes on the same terminals")
     script = (

@@ -15,10 +15,10 @@ from harness.qemu import seed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.qemu import MachinePlan
     from harness.site import Site
-    from harness.spec import Fleet
 
 CRASH = ("suites/shell/test_lifecycle.py::test_crash_and_second_start",)
 STOP = ("suites/shell/test_lifecycle.py::test_shutdown_is_the_guests_own[cloud]",)
@@ -38,10 +38,9 @@ resize_rootfs: false
 
 
 class DiskRecreated(Fault):
-    """Data loss, at the first restart."""
+    """Init makes the disk anew at the second start, all data is lost."""
 
     name = "init-recreates-the-disk"
-    story = "init makes the disk anew at the second start, all data is lost"
     source = "microvm.nix#461"
     expects = must_fail(
         "shell-lifecycle",
@@ -50,35 +49,33 @@ class DiskRecreated(Fault):
     )
     tests = CRASH
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Take the disk away before the second start."""
         follow(machine, "crash", machine.recipe.disk.unlink)
 
 
 class TapLeft(Fault):
-    """The next start would find it busy."""
+    """Tap-down does not run after a crash, the tap stays behind."""
 
     name = "tap-left-after-crash"
-    story = "tap-down does not run after a crash, the tap stays behind"
     source = "aleph-vm#596; nixpkgs#27070"
     expects = must_fail("shell-lifecycle", "no tap is left")
     tests = CRASH
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Put the tap back after the crash."""
         leave_tap(machine, "crash")
 
 
 class PowerCut(Fault):
-    """No ExecStop= that asks the guest."""
+    """Stopping the unit sends QEMU SIGTERM, of which the guest never hears."""
 
     name = "stop-is-a-power-cut"
-    story = "stopping the unit sends QEMU SIGTERM, of which the guest never hears"
     source = "d2b#100; ghaf#1958; qemu(1), system emulation (SIGTERM ends it at once)"
     expects = must_fail("shell-lifecycle", "the guest ends by itself")
     tests = STOP
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Signal QEMU where the power button would be pressed."""
         qmp = machine.qmp()
         execute = qmp.execute
@@ -93,31 +90,29 @@ class PowerCut(Fault):
 
 
 class RebootEnds(Fault):
-    """For a restart policy that takes exit status 0 for an end that was meant."""
+    """QEMU has -no-reboot, and nobody starts it again when the guest reboots."""
 
     name = "reboot-ends-the-machine"
-    story = "QEMU has -no-reboot, and nobody starts it again when the guest reboots"
     source = "microvm.nix lib/runners/qemu.nix (-no-reboot); penguin#884"
     expects = must_fail("shell-lifecycle", "a reboot from inside comes back")
     tests = REBOOT
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
-        """Add the option, which no frozen state knows of."""
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
+        """Add the option, which no saved state knows of."""
         return replace(plan, extra=(*plan.extra, "-no-reboot"))
 
 
 class DeployRestarts(Fault):
-    """Every change of nixpkgs, from now on."""
+    """A deploy of the host restarts the VM, although its guest did not change."""
 
     name = "host-deploy-restarts-the-vm"
-    story = "a deploy of the host restarts the VM, although its guest did not change"
     source = "microvm.nix#104, #283, #286"
     expects = must_fail(
         "shell-lifecycle", "a deploy of the host leaves the machine running"
     )
     tests = DEPLOY
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Stop and start it, as a unit without restartIfChanged = false would be."""
 
         def restart() -> None:
@@ -133,47 +128,44 @@ class Resized(Fault):
     expects = must_fail("shell-options", "mem")
     tests = SIZE
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Boot it in its other size."""
         machine.crash()
         machine.start()
 
 
 class MemoryIgnored(Resized):
-    """It takes what it always took."""
+    """The VM gets less memory than its option says."""
 
     name = "memory-ignored"
-    story = "the VM gets less memory than its option says"
     source = "QEMU documentation, -m and -smp: what is not given has a default"
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Give it three quarters."""
         return plan if plan.incoming else replace(plan, mem=plan.mem * 3 // 4)
 
 
 class CpusIgnored(Resized):
-    """The same for its processors."""
+    """The VM gets one processor whatever its option says."""
 
     name = "vcpu-ignored"
-    story = "the VM gets one processor whatever its option says"
     source = "QEMU documentation, -m and -smp: what is not given has a default"
     expects = must_fail("shell-options", "vcpu")
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Give it one."""
         return plan if plan.incoming else replace(plan, vcpu=1)
 
 
 class NotGrown(Fault):
-    """A bigger disk, and nobody told the partition."""
+    """Cloud-init neither grows the root partition nor its file system."""
 
     name = "growpart-off"
-    story = "cloud-init neither grows the root partition nor its file system"
     source = "cloud-init documentation, growpart: mode; e2fsprogs (inodes by size)"
     expects = must_fail("shell-options", "the root file system is grown")
     tests = DISK
 
-    def spec(self, fleet: Fleet) -> Fleet:
+    def alter_spec(self, fleet: Fleet) -> Fleet:
         """Say so in dev's user-data."""
         vm = fleet.vms["dev"]
         given = vm.cloud_init.model_copy(update={"user_data": _NOT_GROWN})
@@ -182,31 +174,29 @@ class NotGrown(Fault):
 
 
 class WeightIgnored(Fault):
-    """Set on a unit that QEMU is not in, or not set at all."""
+    """The machine's weight never reaches the control group that QEMU is in."""
 
     name = "cpu-weight-ignored"
-    story = "the machine's weight never reaches the control group that QEMU is in"
     source = "containers/qm#748; superserve sandbox#373"
     expects = must_fail("shell-options", "the CPU share follows cpuWeight")
     tests = WEIGHT
     machines = frozenset({"dev", "openclaw"})
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Give it no weight of its own, whatever is asked for."""
         setattr(machine.cpu, "weighed", lambda *_: nullcontext())  # noqa: B010
 
 
 class AutostartIgnored(Fault):
-    """`wantedBy` written without its `mkIf`."""
+    """A VM comes up with the host although its autostart is false."""
 
     name = "autostart-ignored"
-    story = "a VM comes up with the host although its autostart is false"
     source = "microvm.nix#509 (autostart after its removal from the configuration)"
     expects = must_fail("shell-options", "a VM without autostart stays down")
     tests = AUTOSTART
 
     @contextmanager
-    def site(self, site: Site) -> Iterator[None]:
+    def alter_network(self, site: Site) -> Iterator[None]:
         """Have openclaw there, or somebody with its address, from the start."""
         with ExitStack() as stack:
             squat(stack, site, site.network.hosts["openclaw.cloonar.com"])
@@ -214,10 +204,9 @@ class AutostartIgnored(Fault):
 
 
 class NewInstance(Fault):
-    """A seed made anew for each start, with the time in its instance-id."""
+    """The second boot finds a seed with another instance-id."""
 
     name = "instance-id-changes"
-    story = "the second boot finds a seed with another instance-id"
     source = "cloud-init#3753, #2742; srvos#148"
     expects = must_fail(
         "shell-options",
@@ -226,15 +215,15 @@ class NewInstance(Fault):
     )
     tests = TWO_BOOTS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Have the other seed at hand."""
         files = seed.contents(machine.vm, machine.recipe.gateway)
         old = seed.instance_id(machine.vm)
         files["meta-data"] = files["meta-data"].replace(old, f"{old}-anew")
         seed.write(machine.directory / "anew.iso", files)
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
-        """Boot with it; a frozen machine goes on with the one it had."""
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
+        """Boot with it; a saved machine goes on with the one it had."""
         if plan.incoming:
             return plan
         return replace(plan, seed=plan.directory / "anew.iso")

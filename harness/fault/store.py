@@ -25,15 +25,14 @@ _READ_ONLY = "mount -o remount,ro,bind /nix/store"
 
 
 class Overlay(Fault):
-    """The upper half of the old world."""
+    """The store is a writable overlay over another one."""
 
     name = "overlay-store"
-    story = "the store is a writable overlay over another one"
     source = "microvm.nix#466, #134"
     expects = must_fail(CRITERION, *_OWN)
     tests = SESSIONS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Lay an overlay over the store."""
         run(
             machine,
@@ -43,31 +42,29 @@ class Overlay(Fault):
         )
 
 
-class Share(Fault):
-    """The other half of it, even where nothing is mounted yet."""
+class SharedDirectory(Fault):
+    """The VM has a device that shares a directory of the host with it."""
 
     name = "host-directory-shared"
-    story = "the VM has a device that shares a directory of the host with it"
     source = "microvm.nix#364; virtme-ng#187"
     expects = must_fail(CRITERION, "the VM has no share device")
     tests = SESSIONS
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Share the machine's own directory, by 9p."""
         share = f"local,path={plan.directory},mount_tag=host,security_model=none"
         return replace(plan, extra=(*plan.extra, "-virtfs", f"{share},readonly=on"))
 
 
 class ForeignBind(Fault):
-    """A cache between two hosts, set up by hand."""
+    """A path of somebody else's store is bind-mounted over one of the guest's."""
 
     name = "foreign-store-bind-mounted"
-    story = "a path of somebody else's store is bind-mounted over one of the guest's"
     source = "microvm.nix#366 (single paths of the host's store mounted)"
     expects = must_fail(CRITERION, *_OWN)
     tests = SESSIONS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Mount a copy of a package over the package."""
         run(
             machine,
@@ -79,15 +76,14 @@ class ForeignBind(Fault):
 
 
 class OpenFileCollected(Fault):
-    """It goes by its roots alone."""
+    """The collector deletes a file of the store that a session has open."""
 
     name = "gc-ignores-open-files"
-    story = "the collector deletes a file of the store that a session has open"
     source = "nixpkgs#365399; nix#7281"
     expects = must_fail(CRITERION, "what a session holds open is spared")
     tests = SESSIONS
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Let a collector delete what the session of the suite holds."""
         program(
             machine,
@@ -98,16 +94,15 @@ class OpenFileCollected(Fault):
 
 
 class LivePathCollected(Fault):
-    """A gcroot was missing."""
+    """The collector deletes a path of the running system."""
 
     name = "gc-deletes-a-live-path"
-    story = "the collector deletes a path of the running system"
     source = "nix#6757, #2285"
     expects = must_fail(CRITERION, *_READS, *_VERIFIES)
     tests = AGED
     fast = True
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Let a collector delete a package that the guest has twice."""
         program(
             machine,
@@ -119,15 +114,14 @@ class LivePathCollected(Fault):
 
 
 class BitFlip(Fault):
-    """Nobody notices before somebody compares."""
+    """One byte of a store path changes on the disk."""
 
     name = "store-path-corrupted"
-    story = "one byte of a store path changes on the disk"
     source = "nix#15795"
     expects = must_fail(CRITERION, *_VERIFIES)
     tests = AGED
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Change a byte of a list that nothing reads at run time."""
         run(
             machine,
@@ -141,15 +135,14 @@ class BitFlip(Fault):
 
 
 class DeletedExecutable(Fault):
-    """It runs until it needs the next page, or its next restart."""
+    """A process runs a program whose store path has been deleted."""
 
     name = "deleted-executable-runs"
-    story = "a process runs a program whose store path has been deleted"
     source = "nix#3542, #13712"
     expects = must_fail(CRITERION, "no process runs or maps a deleted store file")
     tests = AGED
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Run a program out of the store, and delete it."""
         path = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-orphan"
         run(

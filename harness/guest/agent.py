@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["AgentError", "AgentTransport", "Running"]
+__all__ = ["AgentError", "AgentTransport", "RunningCommand"]
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class AgentTransport:
 
     def start(
         self, argv: Sequence[str], *, deadline: Deadline, stdin: bytes = b""
-    ) -> Running:
+    ) -> RunningCommand:
         """Start a command without waiting for it; others may run meanwhile."""
         name = argv[0]
         failure = f"{name}: not found in {':'.join(PATH)}"
@@ -127,8 +127,8 @@ class AgentTransport:
                     raise
                 failure = error.description
             else:
-                return Running(self, tuple(argv), pid)
-        return Running(self, tuple(argv), 0, failure=failure)
+                return RunningCommand(self, tuple(argv), pid)
+        return RunningCommand(self, tuple(argv), 0, failure=failure)
 
     def write_file(self, path: str, data: bytes, *, deadline: Deadline) -> None:
         """Create or replace a file in the guest; its directory must exist."""
@@ -152,7 +152,7 @@ class AgentTransport:
     def set_time(self, deadline: Deadline) -> None:
         """Set the guest's clock to the host's.
 
-        A restored machine wakes up with the time at which it was frozen. Raises
+        A restored machine wakes up with the time at which it was saved. Raises
         MachineError when the clock is still wrong afterwards.
         """
         # The agent sets the clock, then calls `/sbin/hwclock`, which many guests lack:
@@ -249,7 +249,7 @@ class AgentTransport:
 
 
 @dataclass(slots=True)
-class Running:
+class RunningCommand:
     """A command under way in the guest; `wait` for it before the guest reboots."""
 
     transport: AgentTransport

@@ -31,7 +31,7 @@ _DIGEST = re.compile(r"^([0-9a-f]{64}) [ *](.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuEntry:
     """One line of the boot menu.
 
     `position` is how the boot loader itself would name it: GRUB's `1>0`, or the entry's
@@ -78,13 +78,13 @@ class Bootloader:
     """
 
     kind: str
-    entries: tuple[Entry, ...]
-    default: Entry | None
+    entries: tuple[MenuEntry, ...]
+    default: MenuEntry | None
     pin: str | None
     digests: Mapping[str, str]
     leftovers: tuple[str, ...]
 
-    def entries_for(self, system: str) -> tuple[Entry, ...]:
+    def entries_for(self, system: str) -> tuple[MenuEntry, ...]:
         """List the entries that boot a generation's store path."""
         return tuple(entry for entry in self.entries if entry.system == system)
 
@@ -122,9 +122,9 @@ def parse(sections: Sections) -> Bootloader:
     return Bootloader(kind, entries, default, pin, {}, leftovers)
 
 
-def parse_grub(text: str) -> tuple[Entry, ...]:
+def parse_grub(text: str) -> tuple[MenuEntry, ...]:
     """Read the entries of a `grub.cfg`, submenus included."""
-    entries: list[Entry] = []
+    entries: list[MenuEntry] = []
     counters = [0]
     stack: list[str] = []
     for line in text.splitlines():
@@ -137,7 +137,9 @@ def parse_grub(text: str) -> tuple[Entry, ...]:
                 title = next(t for t in found.groups()[1:] if t is not None)
                 ident = _ID.search(line)
                 entries.append(
-                    Entry(position, title, "", (), "", ident=ident[1] if ident else "")
+                    MenuEntry(
+                        position, title, "", (), "", ident=ident[1] if ident else ""
+                    )
                 )
         elif line.strip() == "}" and stack:
             if stack.pop() == "submenu":
@@ -149,8 +151,8 @@ def parse_grub(text: str) -> tuple[Entry, ...]:
 
 
 def grub_default(
-    text: str, entries: tuple[Entry, ...], environment: Mapping[str, str]
-) -> tuple[Entry | None, str | None]:
+    text: str, entries: tuple[MenuEntry, ...], environment: Mapping[str, str]
+) -> tuple[MenuEntry | None, str | None]:
     """Work out which entry GRUB boots next, and what pins it there, if anything."""
     choices = [value for value in _DEFAULT.findall(text) if "next_entry" not in value]
     choice, pin = (choices[-1] if choices else "0"), None
@@ -180,7 +182,7 @@ def resolve(menu: Bootloader, digests: Mapping[str, str]) -> Bootloader:
     def file(path: str) -> str | None:
         return next((m + path for m in _MOUNTS if m + path in digests), None)
 
-    def entry(bare: Entry) -> Entry:
+    def entry(bare: MenuEntry) -> MenuEntry:
         kernel, initrds = file(bare.kernel), tuple(map(file, bare.initrds))
         return replace(
             bare,
@@ -195,7 +197,7 @@ def resolve(menu: Bootloader, digests: Mapping[str, str]) -> Bootloader:
     return replace(menu, entries=entries, default=default, digests=dict(digests))
 
 
-def _with_command(entry: Entry, command: str, path: str, rest: str) -> Entry:
+def _with_command(entry: MenuEntry, command: str, path: str, rest: str) -> MenuEntry:
     if command == "linux":
         return replace(entry, kernel=_from_root(path), params=rest.strip())
     initrds = tuple(_from_root(word) for word in (path, *rest.split()))
@@ -207,11 +209,11 @@ def _from_root(path: str) -> str:
     return "/" + _DEVICE.sub("", path).lstrip("/")
 
 
-def _loader_entry(name: str, keys: Mapping[str, str]) -> Entry:
+def _loader_entry(name: str, keys: Mapping[str, str]) -> MenuEntry:
     initrd = keys.get("initrd", "").strip()
     version = keys.get("version", "").strip()
     title = " ".join(filter(None, (keys.get("title", "").strip(), version)))
-    return Entry(
+    return MenuEntry(
         name.removeprefix(_ENTRIES),
         title,
         _from_root(keys.get("linux", "").strip()),
@@ -221,8 +223,8 @@ def _loader_entry(name: str, keys: Mapping[str, str]) -> Entry:
 
 
 def _loader_default(
-    entries: tuple[Entry, ...], wanted: str
-) -> tuple[Entry | None, str | None]:
+    entries: tuple[MenuEntry, ...], wanted: str
+) -> tuple[MenuEntry | None, str | None]:
     named = [
         e for e in entries if wanted in {e.position, e.position.removesuffix(".conf")}
     ]

@@ -59,7 +59,7 @@ class Collecting:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LivePaths:
     """Which store paths are in use: by links that are roots, and by processes.
 
     `links` maps a root to where it points; `processes` has every store path that some
@@ -151,7 +151,7 @@ class Store:
         """
         return Collecting(jobs.start(self._guest, "gc", script))
 
-    def live(self) -> Live:
+    def live(self) -> LivePaths:
         """Find every store path in use."""
         return parse_live(ask(self._guest, "live.sh", timeout=120.0))
 
@@ -223,11 +223,11 @@ def parse_collection(ended: Ended) -> Collection:
     return Collection(ended.rc, deleted, round(freed), ended.output)
 
 
-def parse_live(sections: Sections) -> Live:
+def parse_live(sections: Sections) -> LivePaths:
     """Read what `live.sh` printed."""
     links = (_LINK.match(line) for line in sections.lines("links"))
     deleted = (_MAPPING.match(line) for line in sections.lines("deleted"))
-    return Live(
+    return LivePaths(
         links={one[1]: one[2] for one in links if one},
         processes=tuple(sections.lines("processes")),
         deleted=tuple(dict.fromkeys((int(m[1]), m[3]) for m in deleted if m)),

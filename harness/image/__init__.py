@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.host import cache_dir
 from harness.image.builder import build
-from harness.image.recipe import Recipe
+from harness.image.recipe import ImageRecipe
 from harness.image.shelf import Image, Progress, Shelf, Shelved
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def reference(progress: Progress, cache: Path | None = None) -> Image:
     the directory to keep it in, by default the harness's own. Raises HostError,
     ProcessFailed, DeadlineExpired.
     """
-    shelf, recipe = Shelf(cache or cache_dir()), Recipe()
+    shelf, recipe = Shelf(cache or cache_dir()), ImageRecipe()
     return shelf.find(recipe.digest) or build(recipe, shelf, progress, again=False)
 
 
@@ -33,12 +33,12 @@ def refresh(progress: Progress, cache: Path | None = None) -> Image:
 
     When no package has changed, the cached image stays the one. Raises as `reference`.
     """
-    return build(Recipe(), Shelf(cache or cache_dir()), progress, again=True)
+    return build(ImageRecipe(), Shelf(cache or cache_dir()), progress, again=True)
 
 
 def images(cache: Path | None = None) -> list[Shelved]:
     """Return all cached images, oldest first."""
-    return list(Shelf(cache or cache_dir()).images(Recipe().digest))
+    return list(Shelf(cache or cache_dir()).images(ImageRecipe().digest))
 
 
 def remove(digest: str, cache: Path | None = None) -> None:

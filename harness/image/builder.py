@@ -26,7 +26,7 @@ from harness.process import STDOUT, Popen, run, spawn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from harness.image.recipe import Recipe
+    from harness.image.recipe import ImageRecipe
     from harness.image.shelf import Progress, Shelf
 
 BUILD_S = 1800.0
@@ -41,14 +41,16 @@ _NOISE = ("running --", "running special hook", "skipping ", "using /", "chroot 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    recipe: Recipe
+    recipe: ImageRecipe
     shelf: Shelf
     mirror: Mirror
     progress: Progress
     deadline: Deadline
 
 
-def build(recipe: Recipe, shelf: Shelf, progress: Progress, *, again: bool) -> Image:
+def build(
+    recipe: ImageRecipe, shelf: Shelf, progress: Progress, *, again: bool
+) -> Image:
     """Build the image of `recipe`, or take the one that another run just built.
 
     `again` asks the mirror anew; packages that did not change give the old image back.
@@ -241,7 +243,7 @@ def _no_survivors(process: Popen[bytes]) -> Iterator[None]:
                     descendant.kill()
 
 
-def _copy_recipe(recipe: Recipe, target: Path) -> None:
+def _copy_recipe(recipe: ImageRecipe, target: Path) -> None:
     for path in recipe.files():
         copy = target / path.relative_to(recipe.root)
         copy.parent.mkdir(parents=True, exist_ok=True)

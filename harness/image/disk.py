@@ -36,7 +36,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PartitionTable:
     """How the disk is divided; sizes in MiB.
 
     The root comes last, so that growpart can grow it. It is sparse: its size here only

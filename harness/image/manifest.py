@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from harness.image.disk import MIB, Layout, Space, read_superblock
+from harness.image.disk import MIB, PartitionTable, Space, read_superblock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def deb_names(resolution: dict[str, Any]) -> set[str]:
     return installed | set(resolution["pool"])
 
 
-def file_systems(disk: Path, layout: Layout) -> dict[str, dict[str, int]]:
+def file_systems(disk: Path, layout: PartitionTable) -> dict[str, dict[str, int]]:
     """Return size and inodes of the two file systems on a raw disk."""
     return {
         "boot": _describe(_space(disk, layout.boot.offset)),

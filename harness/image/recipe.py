@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from harness.image.disk import Layout
+from harness.image.disk import PartitionTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from harness.image.mirror import Mirror
 
 SUITE = "trixie"
-REFERENCE = Path(__file__).parent / "reference"
-LAYOUT = Layout()
+REFERENCE = Path(__file__).parents[1] / "reference"
+LAYOUT = PartitionTable()
 
 # Documentation nobody reads in a throwaway machine: a third of all files.
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
@@ -34,11 +34,11 @@ _MADE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ImageRecipe:
     """The files below `root`: `recipe/` (the cloud image) and `nixos/` (its guest)."""
 
     root: Path = REFERENCE
-    layout: Layout = LAYOUT
+    layout: PartitionTable = LAYOUT
 
     def files(self) -> Iterator[Path]:
         """Yield every file of the recipe, in a fixed order."""
@@ -111,7 +111,7 @@ class Workshop:
 
 
 def hook_environment(
-    recipe: Recipe, workshop: Workshop, mirror: Mirror
+    recipe: ImageRecipe, workshop: Workshop, mirror: Mirror
 ) -> dict[str, str]:
     """Return what the recipe's hooks are told."""
     boot, root = recipe.layout.boot, recipe.layout.root
@@ -145,7 +145,7 @@ def leash(*, root: bool) -> list[str]:
 
 
 def mmdebstrap(
-    recipe: Recipe, workshop: Workshop, mirror: Mirror, keyring: Path
+    recipe: ImageRecipe, workshop: Workshop, mirror: Mirror, keyring: Path
 ) -> list[str]:
     """Return the command that builds the tree and, in its hooks, the disk."""
     aptopts = (
@@ -168,7 +168,7 @@ def mmdebstrap(
     ]  # fmt: skip
 
 
-def _customize(recipe: Recipe, workshop: Workshop) -> Iterator[str]:
+def _customize(recipe: ImageRecipe, workshop: Workshop) -> Iterator[str]:
     """Yield the hooks that turn packages into an image, in order.
 
     Downloads are saved before anything is built of them, so that a build that fails

@@ -1,7 +1,7 @@
 """The machine: a throwaway VM on a site, and the verbs that suites use on it."""
 
 from harness.machine.handle import Machine, Reboot
-from harness.machine.lifetimes import freeze, launch, launch_microvm, thaw
+from harness.machine.lifetimes import launch, launch_microvm, restore, save
 from harness.machine.login import log_in
 from harness.machine.microvm import HostStore, HostSystem, MicroVm
 
@@ -11,9 +11,9 @@ __all__ = [
     "Machine",
     "MicroVm",
     "Reboot",
-    "freeze",
     "launch",
     "launch_microvm",
     "log_in",
-    "thaw",
+    "restore",
+    "save",
 ]

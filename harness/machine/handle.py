@@ -62,7 +62,7 @@ class Reboot:
 
 
 class Machine(Views):
-    """One throwaway VM on a site. Made by `launch` and `thaw`."""
+    """One throwaway VM on a site. Made by `launch` and `restore`."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class Machine(Views):
         """
         self.end()
         shutil.rmtree(self.directory)
-        self.recipe.frozen, self.recipe.base = None, base
+        self.recipe.saved, self.recipe.base = None, base
         self.restored_from = None
         self.start(timeout)
 

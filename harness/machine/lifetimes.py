@@ -1,4 +1,4 @@
-"""Where machines come from: a boot, a frozen state, a host. Each is one `with`."""
+"""Where machines come from: a boot, a saved state, a host. Each is one `with`."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import GuestFailure, HarnessError
+from harness.fleet import LabSpec
 from harness.host import qemu_version
 from harness.machine.handle import Machine
 from harness.machine.microvm import MicroVm, shared
 from harness.machine.recipe import Recipe, check_fits, gateway_of
-from harness.qemu import Frozen, snapshot
-from harness.spec import Lab
+from harness.qemu import SavedState, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from harness.fleet import Vm
     from harness.host import Accelerator
     from harness.machine.microvm import HostSystem
     from harness.machine.recipe import Adapt
     from harness.site import Site
-    from harness.spec import Vm
 
-LAB = Lab()
+LAB = LabSpec()
 M = TypeVar("M", bound=Machine)
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
 _LAUNCH_S = 15.0
-_THAW_S = 20.0
-_FREEZE_S = 30.0
+_RESTORE_S = 20.0
+_SAVE_S = 30.0
 
 
 @contextmanager
@@ -42,13 +42,13 @@ def launch(
     directory: Path,
     accelerator: Accelerator,
     *,
-    freezable: Path | None = None,
+    save_into: Path | None = None,
     adapt: Adapt = lambda plan: plan,
-    lab: Lab = LAB,
+    lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Boot a machine from a base image, and yield it once it takes commands.
 
-    `directory` gets sockets and logs; `freezable` is where the machine may be frozen
+    `directory` gets sockets and logs; `save_into` is where the machine may be saved
     later. Raises LaunchFailed, GuestPanicked, MachineDied, DeadlineExpired.
     """
     recipe = Recipe(
@@ -57,7 +57,7 @@ def launch(
         accelerator=accelerator,
         gateway=gateway_of(site),
         base=image_disk.resolve(),
-        freezable=freezable and freezable.resolve(),
+        save_into=save_into and save_into.resolve(),
         adapt=adapt,
         lab=lab,
     )
@@ -68,39 +68,39 @@ def launch(
 
 
 @contextmanager
-def thaw(
-    frozen: Path,
+def restore(
+    saved: Path,
     vm: Vm,
     site: Site,
     directory: Path,
     accelerator: Accelerator,
     *,
-    freezable: Path | None = None,
+    save_into: Path | None = None,
     adapt: Adapt = lambda plan: plan,
-    lab: Lab = LAB,
+    lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
-    """Continue a frozen machine in a private copy, and yield it.
+    """Continue a saved machine in a private copy, and yield it.
 
     Its clock is set and its NIC announced; its boot_id stays, and `restored_from` says
     where it comes from. Raises HarnessError when the state does not fit.
     """
-    frozen = frozen.resolve()
-    check_fits(Frozen.read(frozen), vm, accelerator, qemu_version())
+    saved = saved.resolve()
+    check_fits(SavedState.read(saved), vm, accelerator, qemu_version())
     recipe = Recipe(
         vm=vm,
         directory=directory.resolve(),
         accelerator=accelerator,
         gateway=gateway_of(site),
-        base=frozen / "disk.qcow2",
-        frozen=frozen,
-        freezable=freezable and freezable.resolve(),
+        base=saved / "disk.qcow2",
+        saved=saved,
+        save_into=save_into and save_into.resolve(),
         adapt=adapt,
         lab=lab,
     )
     with lifetime(Machine(site, recipe)) as machine:
         machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
-        machine.restored_from = frozen
-        _awaken(machine, frozen)
+        machine.restored_from = saved
+        _resume(machine, saved)
         yield machine
 
 
@@ -113,11 +113,11 @@ def launch_microvm(
     accelerator: Accelerator,
     *,
     adapt: Adapt = lambda plan: plan,
-    lab: Lab = LAB,
+    lab: LabSpec = LAB,
 ) -> Iterator[MicroVm]:
     """Boot a machine of the old world from what a host gives it, and yield it.
 
-    Shares keep it from ever being frozen, so each use is a boot. Raises what `launch`
+    Shares keep it from ever being saved, so each use is a boot. Raises what `launch`
     does, and HostError where this computer cannot serve the shares.
     """
     directory = directory.resolve()
@@ -137,27 +137,27 @@ def launch_microvm(
             yield machine
 
 
-def freeze(machine: Machine, into: Path) -> None:
-    """Turn a machine, which must be `freezable` there, into a template; ends it.
+def save(machine: Machine, into: Path) -> None:
+    """Turn a machine, which must be `save_into` there, into a template; ends it.
 
     Leaves `ram`, `state`, `disk.qcow2`, `seed.iso` and `machine.json`.
     """
-    if machine.recipe.freezable != into:
+    if machine.recipe.save_into != into:
         raise HarnessError(
-            f"{machine.name} was not launched to be frozen into {into}",
-            hint="pass freezable= to launch() or thaw()",
+            f"{machine.name} was not launched to be saved into {into}",
+            hint="pass save_into= to launch() or restore()",
         )
     boot_id = machine.boot_id
     plan = machine.emulator.plan
     machine.agent.close()
-    deadline = machine.deadline(_FREEZE_S, "the machine to be frozen")
-    kind = snapshot.freeze(machine.qmp(), into, deadline)
+    deadline = machine.deadline(_SAVE_S, "the machine to be saved")
+    kind = snapshot.save(machine.qmp(), into, deadline)
     machine.emulator.power_off(grace=30)
     machine.end()
     if kind == "internal":
         (into / "ram").unlink()
     shutil.copyfile(machine.recipe.seed, into / "seed.iso")
-    Frozen(
+    SavedState(
         kind=kind,
         name=machine.name,
         mac=plan.mac,
@@ -168,23 +168,23 @@ def freeze(machine: Machine, into: Path) -> None:
         cpu=plan.cpu,
         qemu=qemu_version(),
         boot_id=boot_id,
-        frozen_at=time.time(),
+        saved_at=time.time(),
     ).write(into)
 
 
-def _awaken(machine: Machine, frozen: Path) -> None:
-    """Let the frozen guest run on, at today's time and known to its neighbours."""
-    deadline = machine.deadline(_THAW_S, "the frozen guest to answer")
-    facts = Frozen.read(frozen)
-    snapshot.thaw(machine.qmp(), frozen, facts.kind, deadline)
+def _resume(machine: Machine, saved: Path) -> None:
+    """Let the saved guest run on, at today's time and known to its neighbours."""
+    deadline = machine.deadline(_RESTORE_S, "the saved guest to answer")
+    facts = SavedState.read(saved)
+    snapshot.restore(machine.qmp(), saved, facts.kind, deadline)
     announce = {"initial": 20, "max": 500, "rounds": 5, "step": 100}
     machine.qmp().execute("announce-self", **announce)
     machine.wait_ready(deadline)
     machine.agent.set_time(deadline)
     if machine.boot_id != facts.boot_id:
         raise HarnessError(
-            f"{machine.name}: woke up as another boot than was frozen",
-            seen=f"boot id {machine.boot_id}, frozen as {facts.boot_id}",
+            f"{machine.name}: woke up as another boot than was saved",
+            seen=f"boot id {machine.boot_id}, saved as {facts.boot_id}",
         )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.machine.recipe import Recipe
     from harness.qemu import MachinePlan
-    from harness.site import Capsule, Site
+    from harness.site import Sandbox, Site
 
 _FACTS = "host.json"
 _COLLECT_S = 60.0
@@ -93,16 +93,16 @@ class HostSystem:
 
 @dataclass(frozen=True, slots=True)
 class HostStore:
-    """A host's store as one guest sees it; `directory` exists in the capsule alone."""
+    """A host's store as one guest sees it; `directory` exists in the sandbox alone."""
 
-    capsule: Capsule
+    sandbox: Sandbox
     directory: Path
     host: HostSystem
 
     def names(self) -> tuple[str, ...]:
         """List the paths in it; what begins with a dot is Nix's own."""
         deadline = Deadline.after(_COLLECT_S, "a listing of the host's store")
-        listed = self.capsule.run(["ls", str(self.directory)], deadline=deadline)
+        listed = self.sandbox.run(["ls", str(self.directory)], deadline=deadline)
         return tuple(listed.check().stdout.split())
 
     def collect_garbage(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class HostStore:
         if garbage:
             deadline = Deadline.after(_COLLECT_S, "the host's garbage to be deleted")
             paths = [str(self.directory / name) for name in garbage]
-            self.capsule.run(["rm", "-rf", "--", *paths], deadline=deadline).check()
+            self.sandbox.run(["rm", "-rf", "--", *paths], deadline=deadline).check()
         return garbage
 
 
@@ -152,7 +152,7 @@ class Shares:
         """Run the sidecars for the length of the `with`."""
         with ExitStack() as stack:
             for tag, source in self._sources.items():
-                serving = serve(self.store.capsule, source, self.sockets[tag])
+                serving = serve(self.store.sandbox, source, self.sockets[tag])
                 stack.enter_context(serving)
             yield
 
@@ -169,7 +169,7 @@ def shared(site: Site, host: HostSystem, directory: Path) -> Iterator[Shares]:
     where there is no virtiofsd, or none of use to this user.
     """
     virtiofsd()
-    if site.capsule.rootless:
+    if site.sandbox.rootless:
         raise HostError(
             "the old world needs root: virtiofsd hands files out as their owner",
             hint="run it as root, in a container at best",
@@ -178,13 +178,13 @@ def shared(site: Site, host: HostSystem, directory: Path) -> Iterator[Shares]:
     layer, merged = directory / "layer", directory / "store"
     for path in (layer, merged):
         path.mkdir(exist_ok=True)
-    site.capsule.script(_mount_script(host.store, layer, merged), "the host's store")
+    site.sandbox.script(_mount_script(host.store, layer, merged), "the host's store")
     try:
-        yield Shares(directory, HostStore(site.capsule, merged, host))
+        yield Shares(directory, HostStore(site.sandbox, merged, host))
     finally:
         # Lazily: it must not outlast the machine, whoever still looks into it.
         places = shlex.join([str(merged), str(layer)])
-        site.capsule.tidy(f"umount -l {places}", "the host's store to go")
+        site.sandbox.tidy(f"umount -l {places}", "the host's store to go")
 
 
 def _mount_script(store: Path, layer: Path, merged: Path) -> str:
@@ -201,8 +201,8 @@ def _mount_script(store: Path, layer: Path, merged: Path) -> str:
 
 
 @contextmanager
-def serve(capsule: Capsule, source: Path, path: Path) -> Iterator[int]:
-    """Run a virtiofsd in the capsule for the length of the `with`; yield its PID.
+def serve(sandbox: Sandbox, source: Path, path: Path) -> Iterator[int]:
+    """Run a virtiofsd in the sandbox for the length of the `with`; yield its PID.
 
     The socket listens before virtiofsd is up, so nobody has to wait for it. What it
     said is in a log beside the socket. Raises ProcessFailed when it ends at once.
@@ -213,7 +213,7 @@ def serve(capsule: Capsule, source: Path, path: Path) -> Iterator[int]:
         listening.bind(str(path))
         listening.listen(1)
         argv = microvm.virtiofsd(virtiofsd(), source, listening.fileno())
-        with capsule.spawn(
+        with sandbox.spawn(
             argv, stdout=said, stderr=said, pass_fds=[listening.fileno()]
         ) as resident:
             if not resident.running:

@@ -11,17 +11,17 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.qemu import Disk, Frozen, Init, MachinePlan, Ram, disk
-from harness.spec import Lab
+from harness.fleet import LabSpec
+from harness.qemu import Disk, Init, MachinePlan, Ram, SavedState, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from harness.deadline import Deadline
+    from harness.fleet import Vm
     from harness.host import Accelerator
     from harness.site import Site
-    from harness.spec import Vm
 
     Adapt = Callable[[MachinePlan], MachinePlan]
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Recipe:
     """What every start of one machine has in common.
 
-    With `frozen`, the first start continues that state and the later ones boot; `cold`
-    says that the time for continuing is over. With `freezable`, disk and RAM are made
+    With `saved`, the first start continues that state and the later ones boot; `cold`
+    says that the time for continuing is over. With `save_into`, disk and RAM are made
     where the template is to be. `adapt` has the last word on the plan, for faults.
     """
 
@@ -40,16 +40,16 @@ class Recipe:
     accelerator: Accelerator
     gateway: IPv4Interface
     base: Path
-    frozen: Path | None = None
-    freezable: Path | None = None
+    saved: Path | None = None
+    save_into: Path | None = None
     adapt: Adapt = field(default=lambda plan: plan)
-    lab: Lab = field(default_factory=Lab)
+    lab: LabSpec = field(default_factory=LabSpec)
     cold: bool = False
 
     @property
     def home(self) -> Path:
         """Where disk and RAM are."""
-        return self.freezable or self.directory
+        return self.save_into or self.directory
 
     @property
     def disk(self) -> Path:
@@ -58,18 +58,18 @@ class Recipe:
 
     @property
     def seed(self) -> Path:
-        """The seed ISO; a thawed machine keeps the one it booted with."""
-        return (self.frozen or self.directory) / "seed.iso"
+        """The seed ISO; a restored machine keeps the one it booted with."""
+        return (self.saved or self.directory) / "seed.iso"
 
     @property
     def continues(self) -> bool:
-        """Whether the next start continues a frozen state instead of booting."""
-        return self.frozen is not None and not self.cold
+        """Whether the next start continues a saved state instead of booting."""
+        return self.saved is not None and not self.cold
 
     def init(self, deadline: Deadline) -> str:
         """Make what is missing, and never touch what is there."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.frozen is None:
+        if self.saved is None:
             oneshot = Init(
                 vm=self.vm,
                 gateway=self.gateway,
@@ -78,18 +78,18 @@ class Recipe:
                 seed=self.seed,
             )
             return oneshot(deadline)
-        return self._init_from(self.frozen, deadline)
+        return self._init_from(self.saved, deadline)
 
-    def _init_from(self, frozen: Path, deadline: Deadline) -> str:
+    def _init_from(self, saved: Path, deadline: Deadline) -> str:
         if self.disk.exists():
             return "disk already present"
-        if Frozen.read(frozen).kind == "internal":
+        if SavedState.read(saved).kind == "internal":
             # An overlay does not see the snapshots inside its backing file.
             disk.copy_sparse(self.base, self.disk, deadline)
             return f"disk copied from {self.base}"
         disk.overlay(self.disk, self.base, deadline)
-        if self.freezable is not None:
-            disk.copy_sparse(frozen / "ram", self.freezable / "ram", deadline)
+        if self.save_into is not None:
+            disk.copy_sparse(saved / "ram", self.save_into / "ram", deadline)
         return f"disk created on {self.base}"
 
     def plan(self, tap: str) -> MachinePlan:
@@ -112,36 +112,38 @@ class Recipe:
         return self.adapt(plan)
 
     def _kind(self) -> str:
-        return Frozen.read(self.frozen).kind if self.frozen is not None else ""
+        return SavedState.read(self.saved).kind if self.saved is not None else ""
 
     def _ram(self) -> Ram | None:
         """Choose the guest's memory; a boot begins with an empty one."""
         if self.continues and self._kind() == "template":
-            home = self.freezable or self.frozen
+            home = self.save_into or self.saved
             return (
-                Ram(path=home / "ram", shared=home == self.freezable) if home else None
+                Ram(path=home / "ram", shared=home == self.save_into) if home else None
             )
-        if self.freezable is None:
+        if self.save_into is None:
             return None
-        path = self.freezable / "ram"
+        path = self.save_into / "ram"
         path.unlink(missing_ok=True)
         return Ram(path=path, shared=True)
 
 
-def check_fits(frozen: Frozen, vm: Vm, accelerator: Accelerator, version: str) -> None:
-    """Refuse to thaw into a machine of another shape. Raises HarnessError."""
+def check_fits(
+    saved: SavedState, vm: Vm, accelerator: Accelerator, version: str
+) -> None:
+    """Refuse to restore into a machine of another shape. Raises HarnessError."""
     pairs = {
-        "mac": (frozen.mac, vm.mac),
-        "mem": (frozen.mem, vm.mem),
-        "vcpu": (frozen.vcpu, vm.vcpu),
-        "accelerator": (frozen.accelerator, accelerator.name),
-        "cpu": (frozen.cpu, accelerator.cpu),
-        "qemu": (frozen.qemu, version),
+        "mac": (saved.mac, vm.mac),
+        "mem": (saved.mem, vm.mem),
+        "vcpu": (saved.vcpu, vm.vcpu),
+        "accelerator": (saved.accelerator, accelerator.name),
+        "cpu": (saved.cpu, accelerator.cpu),
+        "qemu": (saved.qemu, version),
     }
     wrong = [f"{k}: {a} then, {b} now" for k, (a, b) in pairs.items() if a != b]
     if wrong:
         raise HarnessError(
-            f"{vm.name} cannot continue what was frozen as another machine",
+            f"{vm.name} cannot continue what was saved as another machine",
             evidence=wrong,
             hint="run `harness clean`; what is missing is built again",
         )

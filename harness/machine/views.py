@@ -14,7 +14,7 @@ from harness.guest.system import System
 from harness.guest.testinfra import testinfra_host
 
 if TYPE_CHECKING:
-    from harness import spec
+    from harness.fleet import LabSpec
     from harness.guest.agent import AgentTransport
     from harness.guest.transport import CommandResult
     from harness.host import Accelerator
@@ -26,7 +26,7 @@ class Views(ABC):
     agent: AgentTransport
     accelerator: Accelerator
 
-    def __init__(self, lab: spec.Lab) -> None:
+    def __init__(self, lab: LabSpec) -> None:
         self.lab = Lab(self, unit=lab.unit, user=lab.user, port=lab.port)
         self.system = System(self)
         self.store = Store(self)

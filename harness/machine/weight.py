@@ -214,12 +214,12 @@ def sweep(root: Path) -> None:
 
 
 def _private(site: Site, refused: list[str]) -> Iterator[Hierarchy]:
-    inside = Path(f"/proc/{site.capsule.pid}/root")
+    inside = Path(f"/proc/{site.sandbox.pid}/root")
     for kind, command in _WAYS.items():
         place = Path("/run") / kind
         script = f"mkdir -p {place}; mountpoint -q {place} || {command} {place}"
         try:
-            site.capsule.script(script, f"a {kind}")
+            site.sandbox.script(script, f"a {kind}")
         except HarnessError as error:
             refused.append(f"{command}: {' '.join(error.evidence[-1:])}")
             continue

@@ -51,10 +51,11 @@ def refuse(settings: Settings) -> None:
     """
     if not (settings.fleet_given or settings.fleet.exists()):
         return
-    from harness import host, spec  # noqa: PLC0415 - heavy
+    from harness import host  # noqa: PLC0415 - heavy
+    from harness.fleet import load_fleet  # noqa: PLC0415 - same
 
     try:
-        spec.load(settings.fleet)
+        load_fleet(settings.fleet)
     except InputError as error:
         pytest.exit(str(error), returncode=_BAD_INPUT)
     if lacking := host.lacking():

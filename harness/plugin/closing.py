@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import report
 from harness.evidence import scrub
 from harness.report import journal, merge
-from harness.report.model import Run as RunResult
+from harness.report.model import RunSummary
 from harness.report.provenance import commit
 from harness.report.writer import point_latest
 
@@ -33,7 +33,7 @@ def close(
         for machine in story.machines:
             salvage(machine, run.directory)
     images = {k[6:]: str(v) for k, v in ledger.facts.items() if k.startswith("image:")}
-    result = RunResult(
+    result = RunSummary(
         id=run.id,
         started=run.started,
         duration_s=round(duration_s, 3),

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from harness.evidence import Recorder
     from harness.fault import Fault
+    from harness.fleet import Budgets, Fleet
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
     from harness.machine.adopted import Units
     from harness.site import Site
-    from harness.spec import Budgets, Fleet
 
 # Both include what has to happen before: a kernel that boots, or never does.
 _CHOOSE_ACCELERATOR_S = 120.0
@@ -40,12 +40,12 @@ _OPEN_SITE_S = 60.0
 @pytest.fixture(scope="session")
 def fleet(pytestconfig: pytest.Config) -> Fleet:
     """Load the spec that `--fleet` names, as a frozen model."""
-    from harness import spec  # noqa: PLC0415 - see the module's docstring
+    from harness.fleet import load_fleet  # noqa: PLC0415 - see the module's docstring
 
     settings = pytestconfig.stash[SETTINGS]
-    loaded = spec.load(settings.fleet)
+    loaded = load_fleet(settings.fleet)
     if settings.fault is not None:
-        loaded = settings.fault.spec(loaded)
+        loaded = settings.fault.alter_spec(loaded)
     if run := pytestconfig.stash.get(RUN, None):
         run.fact("spec_digest", loaded.digest)
         run.fact("scaled", list(loaded.scaled))
@@ -128,7 +128,7 @@ def site(fleet: Fleet, fault: Fault | None, _test_directory: Path) -> Iterator[S
         open_site(
             fleet.network, _test_directory, deadline=deadline, reserved=fleet.addresses
         ) as opened,
-        fault.site(opened) if fault else nullcontext(),
+        fault.alter_network(opened) if fault else nullcontext(),
     ):
         yield opened
 
@@ -161,7 +161,7 @@ def machine_factory(
             item=request.node,
             directory=_test_directory,
             site=site,
-            ground={"fleet": fleet, "image": image, "accelerator": accelerator},
+            inputs={"fleet": fleet, "image": image, "accelerator": accelerator},
             fault=fault,
             units=units,
             adopted=request.config.stash[SETTINGS].adopted,

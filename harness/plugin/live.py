@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.markup import escape
 
-from harness.report.journal import CollectFailed, Finished, Follower, Progress, Started
+from harness.report.journal import (
+    CollectFailed,
+    Finished,
+    Follower,
+    ProgressLine,
+    Started,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +117,7 @@ def render(event: Event, began: float) -> str:
     when = f"{max(0.0, event.at - began):7.1f} s"
     who = f" {event.worker}" if event.worker.startswith("gw") else ""
     match event:
-        case Progress(text=text):
+        case ProgressLine(text=text):
             return f"[dim]{when}{who}  {escape(text)}[/dim]"
         case Finished(nodeid=nodeid, outcome=outcome, reason=reason, duration_s=took):
             colour = COLOURS[outcome]

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pytest
 
     from harness.fault import Fault
+    from harness.fleet import CloudInit
     from harness.machine import Machine
     from harness.machine.adopted import Units
     from harness.plugin.run import Current
     from harness.site import Site
-    from harness.spec import CloudInit
-    from harness.stage import Ground
+    from harness.stage import RunInputs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MachineFactory:
     item: pytest.Item
     directory: Path
     site: Site
-    ground: dict[str, Any]
+    inputs: dict[str, Any]
     fault: Fault | None = None
     units: Units | None = None
     adopted: str = ""
@@ -62,10 +62,10 @@ class MachineFactory:
                 f"{self.item.nodeid} asks for {vm} but not at which stage",
                 hint='add @pytest.mark.stage("onboarded"), or pass stage="onboarded"',
             )
-        ground = self._ground(vm, cloud_init)
+        inputs = self._inputs(vm, cloud_init)
         adopted = self.units is not None and vm == self.adopted
         if not adopted:
-            self._build(stage, vm, ground)
+            self._build(stage, vm, inputs)
         directory = self.directory / vm
         directory.mkdir(mode=0o700)
         into = self.current.machine(vm, directory)
@@ -76,7 +76,7 @@ class MachineFactory:
             else machine_at(
                 stage,
                 vm,
-                ground=ground,
+                inputs=inputs,
                 site=self.site,
                 directory=directory,
                 progress=self.current.run,
@@ -86,8 +86,8 @@ class MachineFactory:
         self.current.run.timing(kind, round(time.monotonic() - began, 3))
         self.stack.callback(self._collect, machine, into)
         self.stack.callback(self._keep, machine)
-        if self.fault is not None and self.fault.touches(vm):
-            self.fault.wake(machine)
+        if self.fault is not None and self.fault.affects(vm):
+            self.fault.inject(machine)
         return machine
 
     def _adopt(
@@ -101,7 +101,7 @@ class MachineFactory:
                 f"{vm} at stage {stage} by its own units",
                 seen="they start the cloud image, with the seed that they have",
             )
-        fleet = self.ground["fleet"]
+        fleet = self.inputs["fleet"]
         small = fleet.throwaway_vm(vm)
         size = {"mem": small.mem, "vcpu": small.vcpu}
         return adopt(
@@ -109,37 +109,37 @@ class MachineFactory:
             fleet.vms[vm].model_copy(update=size),
             self.site,
             directory,
-            self.ground["accelerator"],
+            self.inputs["accelerator"],
             lab=fleet.lab,
         )
 
     def recreate(self, machine: Machine) -> None:
         """Remove a machine's state directory and boot it anew from the base image."""
-        machine.recreate(self.ground["image"].path)
+        machine.recreate(self.inputs["image"].path)
 
-    def _ground(self, vm: str, cloud_init: CloudInit | None) -> Ground:
-        from harness.stage import FaultyGround, Ground  # noqa: PLC0415 - same
+    def _inputs(self, vm: str, cloud_init: CloudInit | None) -> RunInputs:
+        from harness.stage import FaultyInputs, RunInputs  # noqa: PLC0415 - same
 
-        ground = dict(self.ground)
+        inputs = dict(self.inputs)
         if cloud_init is not None:
-            fleet = ground["fleet"]
+            fleet = inputs["fleet"]
             own = fleet.vms[vm].model_copy(update={"cloud_init": cloud_init})
             vms = {**fleet.vms, vm: own}
-            ground["fleet"] = fleet.model_copy(update={"vms": vms})
+            inputs["fleet"] = fleet.model_copy(update={"vms": vms})
         if self.fault is None:
-            return Ground(**ground)
-        return FaultyGround(**ground, fault=self.fault)
+            return RunInputs(**inputs)
+        return FaultyInputs(**inputs, fault=self.fault)
 
-    def _build(self, stage: str, vm: str, ground: Ground) -> None:
+    def _build(self, stage: str, vm: str, inputs: RunInputs) -> None:
         from harness.stage import ensure, stage_digest  # noqa: PLC0415 - load when used
 
         # One file per run, shared by its workers: the first cause is the one told.
-        name = f"{stage}-{vm}-{stage_digest(stage, vm, ground)}.failed"
+        name = f"{stage}-{vm}-{stage_digest(stage, vm, inputs)}.failed"
         failed = self.current.run.journal.directory / name
         if failed.exists():
             _raise_again(json.loads(failed.read_text(encoding="utf-8")), stage, vm)
         try:
-            frozen = ensure(stage, vm, ground, self.current.run)
+            saved = ensure(stage, vm, inputs, self.current.run)
         except (HarnessError, GuestFailure) as error:
             cause = {
                 "first": self.item.nodeid,
@@ -148,7 +148,7 @@ class MachineFactory:
             }
             failed.write_text(json.dumps(cause), encoding="utf-8")
             raise
-        retries = json.loads((frozen / "stage.json").read_text())["retries"]
+        retries = json.loads((saved / "stage.json").read_text())["retries"]
         if retries:
             self.current.recorder.note(
                 f"stage {stage} of {vm} was built after {retries} kernel panics of"

@@ -53,22 +53,22 @@ def marked_thorough(item: pytest.Item) -> bool:
 
 def misuse(items: Iterable[pytest.Item]) -> list[str]:
     """List every marker that says something wrong or leaves out something needed."""
-    return [fault for item in items for fault in _faults(item)]
+    return [mistake for item in items for mistake in _mistakes(item)]
 
 
-def _faults(item: pytest.Item) -> list[str]:
+def _mistakes(item: pytest.Item) -> list[str]:
     subject = subject_of(item)
-    faults = [
+    mistakes = [
         f'{item.nodeid}: criterion("{i}") is no row of the register;'
         " `--list-criteria` prints them"
         for i in criteria.unknown(subject.criteria)
     ]
     if subject.stage is not None and subject.stage not in STAGES:
         known = ", ".join(STAGES)
-        faults.append(f'{item.nodeid}: stage("{subject.stage}") is none of {known}')
+        mistakes.append(f'{item.nodeid}: stage("{subject.stage}") is none of {known}')
     if subject.stage is None and "dev" in getattr(item, "fixturenames", ()):
-        faults.append(
+        mistakes.append(
             f"{item.nodeid}: it uses `dev` but does not say from which stage;"
             ' add @pytest.mark.stage("onboarded")'
         )
-    return faults
+    return mistakes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.plugin.options import is_worker
-from harness.report.journal import Fact, Journal, MachineUsed, Progress, Timing
+from harness.report.journal import Fact, Journal, MachineUsed, ProgressLine, Timing
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
@@ -45,7 +45,7 @@ class Run:
 
     def step(self, text: str) -> None:
         """Show a line to the person who waits (harness.image.Progress)."""
-        self.journal.write(Progress(text=text))
+        self.journal.write(ProgressLine(text=text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from harness.qemu.console import Console
 from harness.qemu.launch import Emulator, Enter, here, launch
 from harness.qemu.lifecycle import Init, Journal, Lan, Step, Unit
 from harness.qemu.qmp import Event, Qmp
-from harness.qemu.snapshot import Frozen
+from harness.qemu.snapshot import SavedState
 
 __all__ = [
     "Console",
@@ -14,13 +14,13 @@ __all__ = [
     "Emulator",
     "Enter",
     "Event",
-    "Frozen",
     "Init",
     "Journal",
     "Lan",
     "MachinePlan",
     "Qmp",
     "Ram",
+    "SavedState",
     "Share",
     "Step",
     "Unit",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 from harness.host import QEMU
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class MachinePlan:
 
     `directory` (0700) gets the sockets and logs; `mem` is in MiB, `tb_size` (QEMU's
     cache of translated code, TCG only) too. `tap` None leaves the machine without a
-    NIC. `incoming` starts it paused, to be filled from a frozen state.
+    NIC. `incoming` starts it paused, to be filled from a saved state.
     """
 
     name: str
@@ -152,21 +152,21 @@ def _escaped(value: str | int | Path | bool) -> str:  # noqa: FBT001 - a value, 
 
 def _check(plan: MachinePlan) -> None:
     """Refuse what no command line can carry, all of it at once."""
-    faults = [
-        Fault("machine", "directory", str(path), "a socket path of at most 107 bytes")
+    mistakes = [
+        Mistake("machine", "directory", str(path), "a socket path of at most 107 bytes")
         for path in (plan.console_socket, plan.agent_socket, plan.monitor_socket)
         if len(str(path).encode()) > _SOCKET_PATH_MAX
     ]
     texts = {"name": plan.name, "mac": plan.mac, "tap": plan.tap or "", "cpu": plan.cpu}
-    faults += [
-        Fault("machine", key, repr(text), "text without NUL or line breaks")
+    mistakes += [
+        Mistake("machine", key, repr(text), "text without NUL or line breaks")
         for key, text in texts.items()
         if any(c in text for c in "\0\r\n")
     ]
     if plan.kernel is None and (plan.initrd or plan.append):
-        faults.append(Fault("machine", "kernel", "", "needed by initrd and append"))
-    if faults:
-        raise InputError(f"no command line for machine {plan.name!r}", faults)
+        mistakes.append(Mistake("machine", "kernel", "", "needed by initrd and append"))
+    if mistakes:
+        raise InputError(f"no command line for machine {plan.name!r}", mistakes)
 
 
 def _basics(plan: MachinePlan) -> list[str]:
@@ -321,7 +321,7 @@ def _shares(plan: MachinePlan) -> list[str]:
 
 
 def _direct_boot(plan: MachinePlan) -> list[str]:
-    """Bypass the guest's boot loader: the fault of the old world."""
+    """Bypass the guest's boot loader: as a microvm does."""
     argv = []
     if plan.kernel is not None:
         argv += ["-kernel", str(plan.kernel)]

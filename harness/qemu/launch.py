@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Enter(Protocol):
-    """Prefixes a command so that it runs inside a site's capsule."""
+    """Prefixes a command so that it runs inside a site's sandbox."""
 
     def __call__(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` in there."""
@@ -52,7 +52,7 @@ class Emulator:
     """One QEMU process, from its greeting to its end.
 
     `pid` is QEMU's own, as this process sees it, not that of the command which
-    entered the capsule. A panic counts from `panics_from` on, a place in the console.
+    entered the sandbox. A panic counts from `panics_from` on, a place in the console.
     """
 
     plan: MachinePlan
@@ -198,8 +198,8 @@ def _sweep(plan: MachinePlan) -> None:
 def peer(plan: MachinePlan) -> int:
     """Ask the kernel who listens on QEMU's monitor: QEMU's PID, in our own terms.
 
-    The child that we spawned may be the command that entered the capsule, and QEMU
-    counts in the capsule's PID namespace; neither is the number to signal.
+    The child that we spawned may be the command that entered the sandbox, and QEMU
+    counts in the sandbox's PID namespace; neither is the number to signal.
     """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.connect(str(plan.monitor_socket))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.deadline import Deadline
+    from harness.fleet import Vm
     from harness.qemu.cmdline import MachinePlan
-    from harness.spec import Vm
 
 INIT, TAP_UP, QEMU, QEMU_END, TAP_DOWN = (
     "init",

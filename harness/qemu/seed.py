@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pycdlib
 
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Interface
     from pathlib import Path
 
-    from harness.spec import Vm
+    from harness.fleet import Vm
 
 # NoCloud wants exactly these names; ISO 9660 itself has no lower case, so they are
 # carried by Rock Ridge and Joliet.
@@ -40,15 +40,15 @@ def contents(vm: Vm, gateway: IPv4Interface) -> dict[str, str]:
         "user-data": vm.cloud_init.user_data or "#cloud-config\n{}\n",
         "network-config": vm.cloud_init.network_config or network_config(vm, gateway),
     }
-    faults = [
-        Fault(
+    mistakes = [
+        Mistake(
             "seed", f"{vm.name}: {name}", "", "no private key; the guest makes its own"
         )
         for name, text in files.items()
         if "PRIVATE KEY" in text or "AGE-SECRET-KEY" in text
     ]
-    if faults:
-        raise InputError("the seed would carry a private key", faults)
+    if mistakes:
+        raise InputError("the seed would carry a private key", mistakes)
     return files
 
 

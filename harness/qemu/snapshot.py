@@ -1,4 +1,4 @@
-"""Freezing a machine, and thawing any number of copies from it.
+"""Saving a machine, and restoring any number of copies from it.
 
 The way of choice leaves the guest's RAM in the file it lives in (`x-ignore-shared`) and
 writes the state of the devices alone; a copy maps that file privately. Where QEMU does
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from harness.deadline import Deadline
     from harness.qemu.qmp import Qmp
 
-TAG = "frozen"
+TAG = "saved"
 _IGNORE_SHARED = "x-ignore-shared"
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """What `machine.json` says of a frozen machine.
+class SavedState:
+    """What `machine.json` says of a saved machine.
 
     `kind` is where its RAM is: in a template file of its own, or in the disk image.
     `mem` in MiB; `frozen_at` is seconds since 1970.
@@ -44,18 +44,18 @@ class Frozen:
     cpu: str
     qemu: str
     boot_id: str
-    frozen_at: float
+    saved_at: float
 
     def write(self, directory: Path) -> None:
-        """Put it into the frozen machine's directory, last of all files."""
+        """Put it into the saved machine's directory, last of all files."""
         text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
         partial = directory / "machine.json.partial"
         partial.write_text(text)
         partial.rename(directory / "machine.json")
 
     @classmethod
-    def read(cls, directory: Path) -> Frozen:
-        """Read it back. Raises HarnessError when it is not a frozen machine."""
+    def read(cls, directory: Path) -> SavedState:
+        """Read it back. Raises HarnessError when it is not a saved machine."""
         try:
             facts = json.loads((directory / "machine.json").read_text())
             if facts.pop("format") == _FORMAT:
@@ -64,13 +64,13 @@ class Frozen:
         except (OSError, ValueError, TypeError, KeyError) as error:
             seen = str(error)
         raise HarnessError(
-            f"not a frozen machine: {directory}",
+            f"not a saved machine: {directory}",
             seen=seen,
             hint="run `harness clean`; what is missing is built again",
         )
 
 
-def freeze(
+def save(
     qmp: Qmp, directory: Path, deadline: Deadline
 ) -> Literal["template", "internal"]:
     """Stop the guest and write down all but its disk and RAM; return the way taken.
@@ -98,8 +98,8 @@ def _write_state(qmp: Qmp, path: Path, deadline: Deadline) -> None:
         os.close(descriptor)
 
 
-def thaw(qmp: Qmp, directory: Path, kind: str, deadline: Deadline) -> None:
-    """Fill a paused QEMU with a frozen state, then let it run."""
+def restore(qmp: Qmp, directory: Path, kind: str, deadline: Deadline) -> None:
+    """Fill a paused QEMU with a saved state, then let it run."""
     if kind == "internal":
         _run_job(qmp, "snapshot-load", deadline)
     else:

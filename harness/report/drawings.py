@@ -43,7 +43,7 @@ _RC: dict[Any, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class Chart:
     """A recorded series, as `Recorder.series` wrote it."""
 
     name: str
@@ -68,10 +68,10 @@ class Drawing:
     svg: str
 
 
-def load(path: Path) -> Series:
+def load(path: Path) -> Chart:
     """Read a recorded series."""
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Series(
+    return Chart(
         data["name"],
         SeriesKind(data["kind"]),
         tuple((x, y, label) for x, y, label in data["points"]),
@@ -80,7 +80,7 @@ def load(path: Path) -> Series:
     )
 
 
-def draw_all(series: Sequence[Series]) -> list[Drawing]:
+def draw_all(series: Sequence[Chart]) -> list[Drawing]:
     """Draw the series of one test; address and DNS share one timeline."""
     timeline = [s for s in series if s.kind in {SeriesKind.ADDRESS, SeriesKind.DNS}]
     others = [s for s in series if s not in timeline]
@@ -132,11 +132,11 @@ def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return growth, mean_y - growth * mean_x
 
 
-def _one(series: Series) -> Drawing:
+def _one(series: Chart) -> Drawing:
     return _render(series.name, 2.8, series, _PAINTERS.get(series.kind, _paint_plot))
 
 
-def _draw_timeline(timeline: Sequence[Series]) -> Drawing:
+def _draw_timeline(timeline: Sequence[Chart]) -> Drawing:
     rows = []
     for series in timeline:
         if series.kind is SeriesKind.DNS:
@@ -147,7 +147,7 @@ def _draw_timeline(timeline: Sequence[Series]) -> Drawing:
             rows.append((label or series.name, intervals(chosen, by_label=False)))
     events = {k: v for s in timeline for k, v in s.events.items()}
 
-    def paint(axes: Axes, _series: Series) -> None:
+    def paint(axes: Axes, _series: Chart) -> None:
         _paint_rows(axes, rows)
         _mark(axes, events)
 
@@ -176,7 +176,7 @@ def _paint_rows(axes: Axes, rows: Sequence[tuple[str, list[Interval]]]) -> None:
     axes.set_xlabel("seconds")
 
 
-def _paint_heartbeat(axes: Axes, series: Series) -> None:
+def _paint_heartbeat(axes: Axes, series: Chart) -> None:
     for (label, points), colour in zip(
         series.by_label().items(), _LINES * 9, strict=False
     ):
@@ -194,7 +194,7 @@ def _paint_heartbeat(axes: Axes, series: Series) -> None:
     axes.set_ylabel("gap to the beat before, ms")
 
 
-def _paint_inodes(axes: Axes, series: Series) -> None:
+def _paint_inodes(axes: Axes, series: Chart) -> None:
     for (label, points), colour in zip(
         series.by_label().items(), _LINES * 9, strict=False
     ):
@@ -212,7 +212,7 @@ def _paint_inodes(axes: Axes, series: Series) -> None:
     axes.set_ylabel("inodes used")
 
 
-def _paint_plot(axes: Axes, series: Series) -> None:
+def _paint_plot(axes: Axes, series: Chart) -> None:
     marker = "o" if len(series.points) <= _FEW else ""
     for (label, points), colour in zip(
         series.by_label().items(), _LINES * 9, strict=False
@@ -229,14 +229,14 @@ def _paint_plot(axes: Axes, series: Series) -> None:
         )
 
 
-_PAINTERS: dict[SeriesKind, Callable[[Axes, Series], None]] = {
+_PAINTERS: dict[SeriesKind, Callable[[Axes, Chart], None]] = {
     SeriesKind.HEARTBEAT: _paint_heartbeat,
     SeriesKind.INODES: _paint_inodes,
 }
 
 
 def _render(
-    caption: str, height: float, series: Series, paint: Callable[[Axes, Series], None]
+    caption: str, height: float, series: Chart, paint: Callable[[Axes, Chart], None]
 ) -> Drawing:
     # Only needed here, and slow to import: a run draws once, at its end.
     import matplotlib as mpl  # noqa: PLC0415

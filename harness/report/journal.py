@@ -80,7 +80,7 @@ class Fact(_Event):
     value: str | float | list[str]
 
 
-class Progress(_Event):
+class ProgressLine(_Event):
     """A line for the person who waits."""
 
     event: Literal["progress"] = "progress"
@@ -102,7 +102,7 @@ Event = (
     | MachineUsed
     | Finished
     | Fact
-    | Progress
+    | ProgressLine
     | Timing
 )
 _ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])

@@ -16,7 +16,7 @@ from harness.criteria import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.report.model import CriterionResult, Results, Run, TestResult
+    from harness.report.model import CriterionResult, Results, RunSummary, TestResult
 
 # XML 1.0 has no way to write these, not even escaped; consoles are full of them.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -46,7 +46,7 @@ def render(results: Results) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
-def _suite(name: str, run: Run, cases: Iterable[ET.Element]) -> ET.Element:
+def _suite(name: str, run: RunSummary, cases: Iterable[ET.Element]) -> ET.Element:
     suite = ET.Element("testsuite", name=name)
     suite.append(_properties(_provenance(run)))
     suite.extend(cases)
@@ -113,7 +113,7 @@ def _properties(pairs: Iterable[tuple[str, str]]) -> ET.Element:
     return properties
 
 
-def _provenance(run: Run) -> list[tuple[str, str]]:
+def _provenance(run: RunSummary) -> list[tuple[str, str]]:
     data = run.model_dump(mode="json", exclude={"started", "images"})
     pairs = [
         (name, "; ".join(value) if isinstance(value, list) else str(value))

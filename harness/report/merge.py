@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.criteria import REGISTER, Judged, Outcome, Ruling, Verdict, judge
+from harness.criteria import REGISTER, Decision, Judged, Outcome, Verdict, judge
 from harness.evidence import RECORD
 from harness.report.journal import (
     Collected,
@@ -23,7 +23,7 @@ from harness.report.model import (
     CheckResult,
     CriterionResult,
     Results,
-    Run,
+    RunSummary,
     Spread,
     TestResult,
     Timings,
@@ -94,7 +94,7 @@ def fold(events: Iterable[Event]) -> Ledger:
     return ledger
 
 
-def results(ledger: Ledger, run: Run, directory: Path) -> Results:
+def results(ledger: Ledger, run: RunSummary, directory: Path) -> Results:
     """Build the results of a run whose report lies in `directory`."""
     stories = list(ledger.stories.values())
     tests = tuple(
@@ -170,11 +170,11 @@ def _row(
     criterion: Criterion,
     judged: list[Judged],
     tests: Mapping[str, TestResult],
-    run: Run,
+    run: RunSummary,
 ) -> CriterionResult:
     ruling = judge(criterion, judged, full=run.full)
     if ruling.verdict is Verdict.NOT_RUN and not judged and run.uncollected:
-        ruling = Ruling(Verdict.NOT_RUN, "some tests could not be listed")
+        ruling = Decision(Verdict.NOT_RUN, "some tests could not be listed")
     ran = [tests[j.nodeid] for j in judged if j.nodeid in tests]
     # What decided comes first: the terminal has room for one path.
     telling = sorted(ran, key=lambda test: _TELLING.index(test.outcome))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.criteria import Verdict  # noqa: TC001 - pydantic needs it at run time
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Model(BaseModel):
+class ResultModel(BaseModel):
     """Frozen, and strict about keys it does not know."""
 
     model_config = ConfigDict(
@@ -29,7 +29,7 @@ class Model(BaseModel):
     )
 
 
-class Run(Model):
+class RunSummary(ResultModel):
     """Where a run's results come from."""
 
     id: str
@@ -64,7 +64,7 @@ class Run(Model):
     """Files whose tests could not even be listed, and why."""
 
 
-class CriterionResult(Model):
+class CriterionResult(ResultModel):
     """One row of the register."""
 
     id: str
@@ -80,7 +80,7 @@ class CriterionResult(Model):
     """Paths relative to this file."""
 
 
-class CheckResult(Model):
+class CheckResult(ResultModel):
     """One named check of a test."""
 
     name: str
@@ -91,7 +91,7 @@ class CheckResult(Model):
     """Seconds since the test began."""
 
 
-class TestResult(Model):
+class TestResult(ResultModel):
     """One test."""
 
     __test__ = False
@@ -111,7 +111,7 @@ class TestResult(Model):
     """Directories of the machines it used, relative to this file."""
 
 
-class ControlResult(Model):
+class ControlResult(ResultModel):
     """One known-bad (or harmless) variant of the system, judged by the same suites."""
 
     id: str
@@ -126,7 +126,7 @@ class ControlResult(Model):
     reason: str = ""
 
 
-class Spread(Model):
+class Spread(ResultModel):
     """A measured distribution."""
 
     p50: float
@@ -134,7 +134,7 @@ class Spread(Model):
     n: int = 0
 
 
-class Timings(Model):
+class Timings(ResultModel):
     """How fast the instrument was; null where this run did not measure it."""
 
     cold_boot_s: float | None = None
@@ -142,11 +142,11 @@ class Timings(Model):
     exec_ms: Spread | None = None
 
 
-class Results(Model):
+class Results(ResultModel):
     """The whole file."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
-    run: Run
+    run: RunSummary
     criteria: tuple[CriterionResult, ...]
     tests: tuple[TestResult, ...]
     controls: tuple[ControlResult, ...] = ()
@@ -164,15 +164,15 @@ def dump(results: Results) -> str:
 
 
 def load(path: Path) -> Results:
-    """Read `results.json`. Raises InputError with every fault."""
+    """Read `results.json`. Raises InputError with every mistake."""
     try:
         return Results.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        faults = [
-            Fault(str(path), ".".join(map(str, e["loc"])), "", e["msg"])
+        mistakes = [
+            Mistake(str(path), ".".join(map(str, e["loc"])), "", e["msg"])
             for e in error.errors()
         ]
-        raise InputError(f"{path} is no results file", faults) from error
+        raise InputError(f"{path} is no results file", mistakes) from error
 
 
 def json_schema() -> dict[str, Any]:

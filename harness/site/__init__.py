@@ -1,14 +1,14 @@
-"""The stand-in for fw and its LAN: a capsule that nothing leaves.
+"""The stand-in for fw and its LAN: a sandbox that nothing leaves.
 
 `open_site` is the door; everything else hangs on the `Site` it yields.
 """
 
-from harness.site.capsule import Capsule, Resident
 from harness.site.dnsmasq import NO_ANSWER, Answer, Dns
 from harness.site.ingress import USER, Door, Setup
 from harness.site.lan import HttpAnswer, LanHost, Neighbour
 from harness.site.layout import tap_name
 from harness.site.samples import DnsSample, Outage, Sample
+from harness.site.sandbox import Resident, Sandbox
 from harness.site.site import Site, open_site
 from harness.site.trace import Trace
 from harness.site.visitor import Page, Visitor
@@ -19,7 +19,6 @@ __all__ = [
     "USER",
     "AddressWatch",
     "Answer",
-    "Capsule",
     "Dns",
     "DnsSample",
     "DnsWatch",
@@ -31,6 +30,7 @@ __all__ = [
     "Page",
     "Resident",
     "Sample",
+    "Sandbox",
     "Setup",
     "Site",
     "Trace",

@@ -15,14 +15,14 @@ import dns.rcode
 import dns.rdatatype
 
 from harness.deadline import Deadline, poll
-from harness.errors import Fault, InputError, ProcessFailed
+from harness.errors import InputError, Mistake, ProcessFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from harness.site.capsule import Capsule, Resident
     from harness.site.lan import LanHost
+    from harness.site.sandbox import Resident, Sandbox
 
 PORT = 53
 NO_ANSWER = "NO-ANSWER"
@@ -55,21 +55,21 @@ class Dns:
 
     def __init__(
         self,
-        capsule: Capsule,
+        sandbox: Sandbox,
         gateway: LanHost,
         client: LanHost,
         records: Mapping[str, Sequence[IPv4Address]],
     ) -> None:
-        self._capsule = capsule
+        self._capsule = sandbox
         self._gateway = gateway
         self._client = client
         self._records = {name: tuple(ips) for name, ips in records.items()}
         self._process: Resident | None = None
         self._lifetime = ExitStack()
         self.options: list[str] = []
-        self.log: Path = capsule.directory / "dnsmasq.log"
-        self.config: Path = capsule.directory / "dnsmasq.conf"
-        self.errors: Path = capsule.directory / "dnsmasq.err"
+        self.log: Path = sandbox.directory / "dnsmasq.log"
+        self.config: Path = sandbox.directory / "dnsmasq.conf"
+        self.errors: Path = sandbox.directory / "dnsmasq.err"
 
     @property
     def records(self) -> dict[str, tuple[IPv4Address, ...]]:
@@ -97,7 +97,7 @@ class Dns:
         """End dnsmasq, start it on the configuration as it is now, await an answer."""
         self._lifetime.close()
         self._write()
-        # In its debug mode it stays the user it is: a rootless capsule has only one.
+        # In its debug mode it stays the user it is: a rootless sandbox has only one.
         binary = ["dnsmasq", "--no-daemon", f"--conf-file={self.config}"]
         errors = self._lifetime.enter_context(self.errors.open("wb"))
         self._process = self._lifetime.enter_context(
@@ -162,14 +162,14 @@ class Dns:
 
 @contextmanager
 def serve_names(
-    capsule: Capsule,
+    sandbox: Sandbox,
     gateway: LanHost,
     client: LanHost,
     hosts: Mapping[str, IPv4Address],
 ) -> Iterator[Dns]:
     """Run dnsmasq on the gateway for the length of the `with`."""
     records = {name: (ip,) for name, ip in hosts.items()}
-    server = Dns(capsule, gateway, client, records)
+    server = Dns(sandbox, gateway, client, records)
     try:
         server.restart()
         yield server
@@ -219,5 +219,5 @@ def read_answer(response: dns.message.Message) -> Answer:
 
 def _checked_name(name: str) -> str:
     if not name or any(mark in name for mark in ", \n\"'#"):
-        raise InputError("unusable DNS name", [Fault("site", "name", name, "a name")])
+        raise InputError("unusable DNS name", [Mistake("site", "name", name, "a name")])
     return name

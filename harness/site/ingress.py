@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ipaddress import IPv4Address
 
-    from harness.site.capsule import Resident
+    from harness.fleet import Endpoint, Ingress
     from harness.site.dnsmasq import Dns
     from harness.site.lan import LanHost
-    from harness.spec import Endpoint, Ingress
+    from harness.site.sandbox import Resident
 
     Change = Callable[["Setup"], "Setup"]
 
@@ -47,7 +47,7 @@ _START_BUDGET = 10.0
 _RELOAD_BUDGET = 20.0
 
 # Authelia's own integration guide for nginx, in one file. `user root`: a rootless
-# capsule has no other user that nginx could become.
+# sandbox has no other user that nginx could become.
 _CONFIG = """\
 daemon off;
 user root;
@@ -176,7 +176,7 @@ class Door:
         }
         resident = self._guard.enter_context(
             serving.serve(
-                self.web.capsule,
+                self.web.sandbox,
                 self._auth,
                 self.spec.auth.port,
                 ["portal.py"],
@@ -218,7 +218,7 @@ def open_door(
     words when it does not start.
     """
     web, auth = hosts
-    directory = web.capsule.directory / _DIRECTORY
+    directory = web.sandbox.directory / _DIRECTORY
     directory.mkdir(mode=0o700, exist_ok=True)
     setup = Setup(render(spec, upstream, directory), (spec.name, spec.portal))
     for change in changes:
@@ -236,7 +236,7 @@ def open_door(
         log = directory / "error.log"
         said = stack.enter_context(log.open("ab"))
         nginx = stack.enter_context(
-            web.capsule.spawn([*binary, "-e", str(log)], host=web.host, stderr=said)
+            web.sandbox.spawn([*binary, "-e", str(log)], host=web.host, stderr=said)
         )
         door = Door(
             spec=spec,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from harness.process import Completed
-    from harness.site.capsule import Capsule
+    from harness.site.sandbox import Sandbox
 
 ETH_P_ARP = 0x0806
 BROADCAST = b"\xff" * 6
@@ -50,14 +50,14 @@ class Eye:
     neither the caches of the LAN's hosts nor a machine's entry for them is refreshed.
     """
 
-    capsule: Capsule
+    sandbox: Sandbox
     host: str
     ip: IPv4Address
     mac: str
 
     def ear(self) -> socket.socket:
         """Open a raw socket that asks and hears ARP on the eye's port."""
-        ear = self.capsule.open_socket(
+        ear = self.sandbox.open_socket(
             socket.SOCK_RAW,
             host=self.host,
             family=socket.AF_PACKET,
@@ -82,12 +82,12 @@ class LanHost:
     mac: str
     interface: str
     host: str | None
-    capsule: Capsule
+    sandbox: Sandbox
     eye: Eye
 
     def execute(self, argv: Sequence[str], *, deadline: Deadline) -> Completed:
         """Run a command on this host to its end; the exit status is the caller's."""
-        return self.capsule.run(argv, host=self.host, deadline=deadline)
+        return self.sandbox.run(argv, host=self.host, deadline=deadline)
 
     def neighbours(self) -> dict[str, Neighbour]:
         """Read this host's ARP cache: what it believes about each address."""
@@ -113,7 +113,7 @@ class LanHost:
 
     def announce(self) -> None:
         """Tell the LAN once, unasked, that this host has its address."""
-        with self.capsule.open_socket(
+        with self.sandbox.open_socket(
             socket.SOCK_RAW, host=self.host, family=socket.AF_PACKET
         ) as mouth:
             mouth.bind((self.interface, ETH_P_ARP))
@@ -121,7 +121,7 @@ class LanHost:
 
     def open_socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """Open an IPv4 socket that lives on this host, usable from this process."""
-        return self.capsule.open_socket(kind, host=self.host, family=socket.AF_INET)
+        return self.sandbox.open_socket(kind, host=self.host, family=socket.AF_INET)
 
     def connect(
         self, ip: IPv4Address, port: int, *, deadline: Deadline

@@ -1,6 +1,6 @@
 """Where everything on the LAN stands: pure functions from a network to a plan.
 
-The plan is turned into one shell script that the capsule runs before its first process
+The plan is turned into one shell script that the sandbox runs before its first process
 is up, and into small ones for what comes and goes later. Nothing here acts.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from harness.errors import Fault, InputError
-from harness.spec import TAP_PREFIX
+from harness.errors import InputError, Mistake
+from harness.fleet import TAP_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from harness.spec import Network
+    from harness.fleet import NetworkSpec
 
 BRIDGE = "br-lan"
 CLIENT = "client"
@@ -72,7 +72,7 @@ def mac_of(ip: IPv4Address) -> str:
     return _mac("02:00", ip)
 
 
-def plan(network: Network, reserved: Collection[IPv4Address] = ()) -> Layout:
+def plan(network: NetworkSpec, reserved: Collection[IPv4Address] = ()) -> Layout:
     """Give every fixed host of the LAN its place.
 
     The eye takes the highest address that neither the network nor `reserved` (the
@@ -99,29 +99,29 @@ def tap_name(machine: str) -> str:
     name = f"{TAP_PREFIX}{check_name(machine)}"
     room = INTERFACE_NAME_MAX - len(TAP_PREFIX)
     if len(name) > INTERFACE_NAME_MAX:
-        fault = Fault(
+        mistake = Mistake(
             "machine name",
             machine,
             f"{len(machine)} bytes",
             f"at most {room} bytes: its tap is {name!r} and an interface name has at "
             f"most {INTERFACE_NAME_MAX}",
         )
-        raise InputError("a machine's name does not fit its tap", [fault])
+        raise InputError("a machine's name does not fit its tap", [mistake])
     return name
 
 
 def check_name(name: str) -> str:
     """Return a name fit for a namespace, a file and a script; else InputError."""
     if not _SAFE_NAME.fullmatch(name):
-        fault = Fault(
+        mistake = Mistake(
             "host name", name, "", "letters, digits, '.', '_', '-'; first not a mark"
         )
-        raise InputError("a host on the site has an unusable name", [fault])
+        raise InputError("a host on the site has an unusable name", [mistake])
     return name
 
 
 def capsule_script(layout: Layout, directory: Path) -> str:
-    """Write what the capsule does before its first process takes over.
+    """Write what the sandbox does before its first process takes over.
 
     A private /run comes first, so that `ip netns` keeps its names inside. A site
     directory below /run would vanish beneath it and is carried across by descriptor.
@@ -131,7 +131,7 @@ def capsule_script(layout: Layout, directory: Path) -> str:
             "set -eu",
             "export PATH=$PATH:/usr/sbin:/sbin",
             f"exec 9<{_quote(str(directory))}",
-            "mount -t tmpfs -o mode=755,nosuid,nodev capsule /run",
+            "mount -t tmpfs -o mode=755,nosuid,nodev sandbox /run",
             *_carry_across(directory),
             "exec 9<&-",
             f"mkdir {NETNS_DIRECTORY}",
@@ -206,20 +206,24 @@ def _carry_across(directory: Path) -> Iterator[str]:
         yield f"mount --no-canonicalize --bind /proc/self/fd/9 {quoted}"
 
 
-def _free(network: Network, taken: Collection[IPv4Address]) -> IPv4Address:
+def _free(network: NetworkSpec, taken: Collection[IPv4Address]) -> IPv4Address:
     first, last = network.subnet.network_address, network.subnet.broadcast_address
     for number in range(int(last) - 1, int(first), -1):
         if (ip := IPv4Address(number)) not in taken:
             return ip
-    fault = Fault("network", "subnet", str(network.subnet), "room for one more host")
-    raise InputError("the subnet is full", [fault])
+    mistake = Mistake(
+        "network", "subnet", str(network.subnet), "room for one more host"
+    )
+    raise InputError("the subnet is full", [mistake])
 
 
 def _refuse_twins(stations: Collection[Station]) -> None:
     names = [station.name for station in stations]
     for name in {name for name in names if names.count(name) > 1}:
-        fault = Fault("network", f"services.{name}", "", "a name the site does not use")
-        raise InputError("two hosts of the site have one name", [fault])
+        mistake = Mistake(
+            "network", f"services.{name}", "", "a name the site does not use"
+        )
+        raise InputError("two hosts of the site have one name", [mistake])
 
 
 def _quote(text: str) -> str:

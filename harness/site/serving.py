@@ -1,4 +1,4 @@
-"""Our own services in the capsule, each a small program of `inside/`."""
+"""Our own services in the sandbox, each a small program of `inside/`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
 from harness.process import DEVNULL
-from harness.site.capsule import INSIDE
+from harness.site.sandbox import INSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.site.capsule import Capsule, Resident
     from harness.site.lan import LanHost
+    from harness.site.sandbox import Resident, Sandbox
 
 _BACKLOG = 16
 
 
 @contextmanager
 def serve(
-    capsule: Capsule,
+    sandbox: Sandbox,
     host: LanHost,
     port: int,
     program: Sequence[str],
@@ -39,10 +39,10 @@ def serve(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((str(host.ip), port))
         listening.listen(_BACKLOG)
-        said = stack.enter_context((capsule.directory / log).open("ab"))
+        said = stack.enter_context((sandbox.directory / log).open("ab"))
         argv = [sys.executable, "-I", "-S", str(INSIDE / name), *arguments]
         yield stack.enter_context(
-            capsule.spawn(
+            sandbox.spawn(
                 [*argv, str(listening.fileno())],
                 host=host.host,
                 stdin=stdin,

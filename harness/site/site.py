@@ -16,21 +16,21 @@ from harness.site import layout as plans
 from harness.site import serving
 from harness.site import trace as tracing
 from harness.site import watch as watching
-from harness.site.capsule import Capsule, open_capsule
 from harness.site.dnsmasq import Dns, serve_names
 from harness.site.ingress import AUTH, WEB, open_door
 from harness.site.lan import Eye, LanHost
+from harness.site.sandbox import Sandbox, open_capsule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
 
+    from harness.fleet import Endpoint, Ingress, NetworkSpec
     from harness.process import Completed
     from harness.site.ingress import Change, Door
     from harness.site.trace import Trace
     from harness.site.watch import AddressWatch, DnsWatch
-    from harness.spec import Endpoint, Ingress, Network
 
 TUN = Path("/dev/net/tun")
 _ASK_BUDGET = 5.0
@@ -44,8 +44,8 @@ class Site:
     """
 
     directory: Path
-    network: Network
-    capsule: Capsule
+    network: NetworkSpec
+    sandbox: Sandbox
     gateway: LanHost
     client: LanHost
     services: dict[str, LanHost]
@@ -57,7 +57,7 @@ class Site:
 
     def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
         """Prefix a command so that it runs on the gateway or a named LAN host."""
-        return self.capsule.enter(argv, host=host)
+        return self.sandbox.enter(argv, host=host)
 
     def execute(self, argv: Sequence[str], *, deadline: Deadline) -> Completed:
         """Run a command on the gateway to its end."""
@@ -76,11 +76,11 @@ class Site:
                 f"{TUN} is missing or closed to this user",
                 hint=f"modprobe tun; chmod 0666 {TUN}; in a container pass it in",
             )
-        self.capsule.script(plans.tap_up_script(name), f"the tap {name}")
+        self.sandbox.script(plans.tap_up_script(name), f"the tap {name}")
         try:
             yield name
         finally:
-            self.capsule.tidy(plans.tap_down_script(name), f"{name} to go")
+            self.sandbox.tidy(plans.tap_down_script(name), f"{name} to go")
 
     @contextmanager
     def lan_host(
@@ -97,17 +97,17 @@ class Site:
         prefix = self.network.subnet.prefixlen
         removal = plans.station_removal_script(station)
         try:
-            self.capsule.script(plans.station_script(station, prefix), f"host {name}")
-            yield _lan_host(station, self.capsule, self.eye)
+            self.sandbox.script(plans.station_script(station, prefix), f"host {name}")
+            yield _lan_host(station, self.sandbox, self.eye)
         finally:
-            self.capsule.tidy(removal, f"host {name} to go")
+            self.sandbox.tidy(removal, f"host {name} to go")
 
     @contextmanager
     def serve(self, host: LanHost, port: int) -> Iterator[None]:
         """Run a small web server on a LAN host for the length of the `with`."""
         program = ["serve.py", host.name]
         log = f"serve-{host.name}.log"
-        with serving.serve(self.capsule, host, port, program, log=log):
+        with serving.serve(self.sandbox, host, port, program, log=log):
             yield
 
     @contextmanager
@@ -136,14 +136,14 @@ class Site:
         """Sample ping, ARP and TCP of an address from the client, every 50 ms."""
         path = self._path(f"watch-{ip}")
         return watching.watch_address(
-            self.capsule, self.client, self.eye, ip, tcp=tcp, path=path
+            self.sandbox, self.client, self.eye, ip, tcp=tcp, path=path
         )
 
     def watch_dns(self, name: str) -> AbstractContextManager[DnsWatch]:
         """Sample what dnsmasq tells the client about a name, every 50 ms."""
         path = self._path(f"watch-{plans.check_name(name)}")
         return watching.watch_dns(
-            self.capsule, self.client, self.gateway.ip, name, path=path
+            self.sandbox, self.client, self.gateway.ip, name, path=path
         )
 
     def ports(self) -> dict[str, str]:
@@ -156,7 +156,7 @@ class Site:
         return {link["ifname"]: link["operstate"] for link in links if link}
 
     def taps(self) -> list[str]:
-        """List the taps in the capsule, on the bridge or not."""
+        """List the taps in the sandbox, on the bridge or not."""
         asked = Deadline.after(_ASK_BUDGET, "the taps of the site")
         listed = self.execute(
             ["ip", "-json", "link", "show", "type", "tun"], deadline=asked
@@ -174,7 +174,7 @@ class Site:
 
 @contextmanager
 def open_site(
-    network: Network,
+    network: NetworkSpec,
     directory: Path,
     *,
     deadline: Deadline,
@@ -190,17 +190,17 @@ def open_site(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     layout = plans.plan(network, reserved)
     with ExitStack() as stack:
-        capsule = stack.enter_context(
+        sandbox = stack.enter_context(
             open_capsule(layout, directory, deadline=deadline)
         )
         stations = {station.name: station for station in layout.stations}
-        eye = Eye(capsule, plans.EYE, layout.eye_ip, stations[plans.EYE].mac)
+        eye = Eye(sandbox, plans.EYE, layout.eye_ip, stations[plans.EYE].mac)
         hosts = {
-            station.ip: _lan_host(station, capsule, eye)
+            station.ip: _lan_host(station, sandbox, eye)
             for station in layout.stations
             if station.ip is not None
         }
-        gateway = _gateway(layout, capsule, eye)
+        gateway = _gateway(layout, sandbox, eye)
         hosts[gateway.ip] = gateway
         client = next(host for host in hosts.values() if host.name == plans.CLIENT)
         services = {}
@@ -209,26 +209,26 @@ def open_site(
             program, log = ["serve.py", name], f"serve-{name}.log"
             stack.enter_context(
                 serving.serve(
-                    capsule, hosts[endpoint.ip], endpoint.port, program, log=log
+                    sandbox, hosts[endpoint.ip], endpoint.port, program, log=log
                 )
             )
-        dns = stack.enter_context(serve_names(capsule, gateway, client, network.hosts))
-        yield Site(directory, network, capsule, gateway, client, services, dns, eye)
+        dns = stack.enter_context(serve_names(sandbox, gateway, client, network.hosts))
+        yield Site(directory, network, sandbox, gateway, client, services, dns, eye)
 
 
-def _gateway(layout: plans.Layout, capsule: Capsule, eye: Eye) -> LanHost:
+def _gateway(layout: plans.Layout, sandbox: Sandbox, eye: Eye) -> LanHost:
     return LanHost(
         name="fw",
         ip=layout.gateway,
         mac=layout.gateway_mac,
         interface=plans.BRIDGE,
         host=None,
-        capsule=capsule,
+        sandbox=sandbox,
         eye=eye,
     )
 
 
-def _lan_host(station: plans.Station, capsule: Capsule, eye: Eye) -> LanHost:
+def _lan_host(station: plans.Station, sandbox: Sandbox, eye: Eye) -> LanHost:
     if station.ip is None:
         raise ValueError(f"{station.name} has no address")
     return LanHost(
@@ -237,6 +237,6 @@ def _lan_host(station: plans.Station, capsule: Capsule, eye: Eye) -> LanHost:
         mac=station.mac,
         interface="eth0",
         host=station.name,
-        capsule=capsule,
+        sandbox=sandbox,
         eye=eye,
     )

@@ -1,4 +1,4 @@
-"""Watchers: processes in the capsule that sample while a test does something else."""
+"""Watchers: processes in the sandbox that sample while a test does something else."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
 from harness.process import PIPE
 from harness.site import samples as sampling
-from harness.site.capsule import INSIDE
+from harness.site.sandbox import INSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from ipaddress import IPv4Address
     from pathlib import Path
 
-    from harness.site.capsule import Capsule, Resident
     from harness.site.lan import Eye, LanHost
     from harness.site.samples import DnsSample, Outage, Sample
+    from harness.site.sandbox import Resident, Sandbox
 
 PERIOD = 0.05
 """Seconds between two questions of one kind."""
@@ -163,7 +163,7 @@ class DnsWatch(Watcher):
 
 @contextmanager
 def watch_address(
-    capsule: Capsule,
+    sandbox: Sandbox,
     client: LanHost,
     eye: Eye,
     ip: IPv4Address,
@@ -185,7 +185,7 @@ def watch_address(
         }
         program = ["-I", "-S", str(INSIDE / "watch_address.py"), json.dumps(told)]
         title = f"the watcher of {ip}"
-        with _run(capsule, client, program, path, pass_fds=[ear.fileno()]) as resident:
+        with _run(sandbox, client, program, path, pass_fds=[ear.fileno()]) as resident:
             watch = AddressWatch(title, path, resident)
             with _lifetime(watch):
                 yield watch
@@ -193,7 +193,7 @@ def watch_address(
 
 @contextmanager
 def watch_dns(
-    capsule: Capsule, client: LanHost, server: IPv4Address, name: str, *, path: Path
+    sandbox: Sandbox, client: LanHost, server: IPv4Address, name: str, *, path: Path
 ) -> Iterator[DnsWatch]:
     """Sample what the name server says, from the client, for the `with`."""
     told = {
@@ -204,7 +204,7 @@ def watch_dns(
     }
     # Not isolated: dnspython may be on PYTHONPATH. Safe path: ours is not a package.
     program = ["-P", str(INSIDE / "watch_dns.py"), json.dumps(told)]
-    with _run(capsule, client, program, path) as resident:
+    with _run(sandbox, client, program, path) as resident:
         watch = DnsWatch(f"the watcher of {name}", path, resident)
         with _lifetime(watch):
             yield watch
@@ -212,7 +212,7 @@ def watch_dns(
 
 @contextmanager
 def _run(
-    capsule: Capsule,
+    sandbox: Sandbox,
     client: LanHost,
     program: Sequence[str],
     path: Path,
@@ -222,7 +222,7 @@ def _run(
         out = stack.enter_context(path.open("wb"))
         err = stack.enter_context(path.with_suffix(".err").open("wb"))
         yield stack.enter_context(
-            capsule.spawn(
+            sandbox.spawn(
                 [sys.executable, *program],
                 host=client.host,
                 stdin=PIPE,

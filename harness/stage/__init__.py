@@ -1,7 +1,7 @@
 """The migration as a graph of machine states, each built once and cached.
 
 `cloud → nixos → onboarded → swapped`. A stage is a function of its inputs; its result,
-RAM and disk, is kept under their digest and thawed per test into a private overlay.
+RAM and disk, is kept under their digest and restored per test into a private overlay.
 """
 
 from harness.stage.cache import (
@@ -13,6 +13,7 @@ from harness.stage.cache import (
     machine_at,
     stage_digest,
 )
+from harness.stage.faulty import FaultyInputs, Injection
 from harness.stage.graph import (
     HEARTBEATS,
     MASTER_KEY,
@@ -20,12 +21,11 @@ from harness.stage.graph import (
     SECRETS_FILE,
     STAGES,
     TALKER,
-    Ground,
+    RunInputs,
     Stage,
     address_changed,
     lineage,
 )
-from harness.stage.spoiled import FaultyGround, Spoiler
 
 __all__ = [
     "HEARTBEATS",
@@ -35,10 +35,10 @@ __all__ = [
     "STAGES",
     "TALKER",
     "Cached",
-    "FaultyGround",
-    "Ground",
+    "FaultyInputs",
+    "Injection",
     "Machines",
-    "Spoiler",
+    "RunInputs",
     "Stage",
     "address_changed",
     "cached",

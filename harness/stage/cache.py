@@ -1,4 +1,4 @@
-"""Stages on disk: built once under a lock, thawed as often as wanted."""
+"""Stages on disk: built once under a lock, restored as often as wanted."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from harness.errors import GuestPanicked
 from harness.machine import (
     HostSystem,
     Machine,
-    freeze,
     launch,
     launch_microvm,
     recipe,
-    thaw,
+    restore,
+    save,
 )
 from harness.qemu import cmdline, seed, snapshot
 from harness.runtime import runtime_directory
 from harness.site import Site, open_site
-from harness.stage import graph, oldworld, spoiled
+from harness.stage import faulty, graph, microvm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from harness.spec import CloudInit
-    from harness.stage.graph import Ground, Stage
+    from harness.fleet import CloudInit
+    from harness.stage.graph import RunInputs, Stage
 
 # A build that takes longer than this (times patience) is a hang.
 _BUILD_BUDGET_S = 900.0
@@ -77,54 +77,54 @@ class Cached:
     bytes: int
 
 
-def stage_digest(stage: str, vm: str, ground: Ground) -> str:
+def stage_digest(stage: str, vm: str, inputs: RunInputs) -> str:
     """Digest everything that the state of `vm` at `stage` is a function of."""
-    return _digest(spoiled.route(stage, vm, ground), vm, ground)
+    return _digest(faulty.route(stage, vm, inputs), vm, inputs)
 
 
-def _digest(route: Sequence[Stage], vm: str, ground: Ground) -> str:
-    inputs = {
+def _digest(route: Sequence[Stage], vm: str, inputs: RunInputs) -> str:
+    facts = {
         "stages": [stage.name for stage in route],
         "code": _code_digest(),
-        "vm": ground.vm(vm).model_dump(mode="json"),
-        "network": ground.fleet.network.model_dump(mode="json"),
-        "lab": ground.fleet.lab.model_dump(mode="json", exclude={"change"}),
-        "migration": ground.fleet.migration
-        and ground.fleet.migration.model_dump(mode="json"),
-        "image": ground.image.digest,
+        "vm": inputs.vm(vm).model_dump(mode="json"),
+        "network": inputs.fleet.network.model_dump(mode="json"),
+        "lab": inputs.fleet.lab.model_dump(mode="json", exclude={"change"}),
+        "migration": inputs.fleet.migration
+        and inputs.fleet.migration.model_dump(mode="json"),
+        "image": inputs.image.digest,
         "qemu": host.qemu_version(),
-        "accelerator": (ground.accelerator.name, ground.accelerator.cpu),
+        "accelerator": (inputs.accelerator.name, inputs.accelerator.cpu),
     }
-    fault = spoiled.fault_of(vm, ground)
+    fault = faulty.fault_of(vm, inputs)
     if fault is not None and any("+" in stage.name for stage in route):
-        inputs["fault"] = fault.digest
-    text = json.dumps(inputs, sort_keys=True)
+        facts["fault"] = fault.digest
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _code_digest() -> str:
-    """Digest the code that decides what a frozen machine looks like."""
+    """Digest the code that decides what a saved machine looks like."""
     digest = hashlib.sha256()
     for module in (graph, recipe, cmdline, seed, snapshot):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
 
-def ensure(stage: str, vm: str, ground: Ground, progress: Progress) -> Path:
-    """Return the directory of a frozen stage, building it and its parents if need be.
+def ensure(stage: str, vm: str, inputs: RunInputs, progress: Progress) -> Path:
+    """Return the directory of a saved stage, building it and its parents if need be.
 
     In the old world it is that of the host's system which the stage was turned into.
     All workers of a run, and all runs of a user, share one lock per stage.
     """
-    frozen = _ensure(spoiled.route(stage, vm, ground), vm, ground, progress)
-    if spoiled.shell(vm, ground) != oldworld.SHELL:
-        return frozen
-    name = f"{stage}+{oldworld.SHELL}"
-    home = frozen.with_name(f"{name}-{vm}-{oldworld.digest(frozen)}")
+    saved = _ensure(faulty.route(stage, vm, inputs), vm, inputs, progress)
+    if faulty.shell(vm, inputs) != microvm.SHELL:
+        return saved
+    name = f"{stage}+{microvm.SHELL}"
+    home = saved.with_name(f"{name}-{vm}-{microvm.digest(saved)}")
 
     def build() -> None:
         def attempt() -> None:
-            _export(vm, ground, progress, frozen, home)
+            _export(vm, inputs, progress, saved, home)
 
         _keep(name, vm, progress, home, attempt)
 
@@ -132,10 +132,10 @@ def ensure(stage: str, vm: str, ground: Ground, progress: Progress) -> Path:
 
 
 def _ensure(
-    route: Sequence[Stage], vm: str, ground: Ground, progress: Progress
+    route: Sequence[Stage], vm: str, inputs: RunInputs, progress: Progress
 ) -> Path:
-    home = _home() / f"{route[-1].name}-{vm}-{_digest(route, vm, ground)}"
-    return _once(home, lambda: _build(route, vm, ground, progress, home))
+    home = _home() / f"{route[-1].name}-{vm}-{_digest(route, vm, inputs)}"
+    return _once(home, lambda: _build(route, vm, inputs, progress, home))
 
 
 def _once(home: Path, build: Callable[[], None]) -> Path:
@@ -153,34 +153,34 @@ def machine_at(
     stage: str,
     vm: str,
     *,
-    ground: Ground,
+    inputs: RunInputs,
     site: Site,
     directory: Path,
     progress: Progress,
 ) -> Iterator[Machine]:
     """Run a private copy of the machine `vm` at `stage` on a site."""
-    frozen = ensure(stage, vm, ground, progress)
-    if spoiled.shell(vm, ground) == oldworld.SHELL:
+    saved = ensure(stage, vm, inputs, progress)
+    if faulty.shell(vm, inputs) == microvm.SHELL:
         with launch_microvm(
-            ground.vm(vm),
+            inputs.vm(vm),
             site,
-            HostSystem.read(frozen),
+            HostSystem.read(saved),
             directory,
-            ground.accelerator,
-            adapt=spoiled.adapter(vm, ground),
-            lab=ground.fleet.lab,
-        ) as microvm:
-            graph.settle(microvm, ground)
-            yield microvm
+            inputs.accelerator,
+            adapt=faulty.adapter(vm, inputs),
+            lab=inputs.fleet.lab,
+        ) as machine:
+            graph.settle(machine, inputs)
+            yield machine
         return
-    with thaw(
-        frozen,
-        ground.vm(vm),
+    with restore(
+        saved,
+        inputs.vm(vm),
         site,
         directory,
-        ground.accelerator,
-        adapt=spoiled.adapter(vm, ground),
-        lab=ground.fleet.lab,
+        inputs.accelerator,
+        adapt=faulty.adapter(vm, inputs),
+        lab=inputs.fleet.lab,
     ) as machine:
         yield machine
 
@@ -214,14 +214,14 @@ def _home() -> Path:
 
 
 def _build(
-    route: Sequence[Stage], vm: str, ground: Ground, progress: Progress, home: Path
+    route: Sequence[Stage], vm: str, inputs: RunInputs, progress: Progress, home: Path
 ) -> None:
     """Build a stage into `home`, after its parent."""
     stage = route[-1]
-    parent = _ensure(route[:-1], vm, ground, progress) if route[:-1] else None
+    parent = _ensure(route[:-1], vm, inputs, progress) if route[:-1] else None
 
     def attempt() -> None:
-        _attempt(stage, vm, ground, progress, parent, home)
+        _attempt(stage, vm, inputs, progress, parent, home)
 
     _keep(stage.name, vm, progress, home, attempt)
 
@@ -262,51 +262,51 @@ def _keep(
 def _attempt(
     stage: Stage,
     vm: str,
-    ground: Ground,
+    inputs: RunInputs,
     progress: Progress,
     parent: Path | None,
     home: Path,
 ) -> None:
-    """Boot or thaw, advance, freeze; leave nothing behind on failure."""
-    with _workshop(stage.name, ground, home) as (site, directory):
+    """Boot or restore, advance, save; leave nothing behind on failure."""
+    with _workshop(stage.name, inputs, home) as (site, directory):
         progress.step(f"stage {stage.name} of {vm}: {stage.title}")
-        with _start(vm, ground, site, directory / vm, parent, home) as machine:
+        with _start(vm, inputs, site, directory / vm, parent, home) as machine:
             with _evidence(machine, home, progress):
-                stage.advance(machine, ground)
+                stage.advance(machine, inputs)
                 graph.write_out(machine)
-            freeze(machine, home)
+            save(machine, home)
 
 
 def _export(
-    vm: str, ground: Ground, progress: Progress, frozen: Path, home: Path
+    vm: str, inputs: RunInputs, progress: Progress, saved: Path, home: Path
 ) -> None:
-    """Thaw a stage and turn it into what a host of the old world has."""
+    """Restore a stage and turn it into what a host of the old world has."""
     with (
-        _workshop(oldworld.SHELL, ground, home) as (site, directory),
-        thaw(
-            frozen,
-            ground.vm(vm),
+        _workshop(microvm.SHELL, inputs, home) as (site, directory),
+        restore(
+            saved,
+            inputs.vm(vm),
             site,
             directory / vm,
-            ground.accelerator,
-            lab=ground.fleet.lab,
+            inputs.accelerator,
+            lab=inputs.fleet.lab,
         ) as machine,
         _evidence(machine, home, progress),
     ):
         progress.step(f"{vm}: its store and kernel become those of a host")
-        oldworld.export(machine, home)
+        microvm.export(machine, home)
 
 
 @contextmanager
-def _workshop(name: str, ground: Ground, home: Path) -> Iterator[tuple[Site, Path]]:
+def _workshop(name: str, inputs: RunInputs, home: Path) -> Iterator[tuple[Site, Path]]:
     """Hold an empty `home`, and a site with a directory for what happens on the way."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o700)
-    budget = _BUILD_BUDGET_S * ground.accelerator.patience
+    budget = _BUILD_BUDGET_S * inputs.accelerator.patience
     deadline = Deadline.after(budget, f"stage {name}")
     with (
         runtime_directory() as directory,
-        open_site(ground.fleet.network, directory / "site", deadline=deadline) as site,
+        open_site(inputs.fleet.network, directory / "site", deadline=deadline) as site,
     ):
         yield site, directory
 
@@ -327,32 +327,32 @@ def _evidence(machine: Machine, home: Path, progress: Progress) -> Iterator[None
 @contextmanager
 def _start(
     vm: str,
-    ground: Ground,
+    inputs: RunInputs,
     site: Site,
     directory: Path,
     parent: Path | None,
     home: Path,
 ) -> Iterator[Machine]:
-    """Boot the base image, or thaw the parent, with RAM that can be frozen again."""
+    """Boot the base image, or restore the parent, with RAM that can be saved again."""
     if parent is None:
         with launch(
-            ground.vm(vm),
+            inputs.vm(vm),
             site,
-            ground.image.path,
+            inputs.image.path,
             directory,
-            ground.accelerator,
-            freezable=home,
-            lab=ground.fleet.lab,
+            inputs.accelerator,
+            save_into=home,
+            lab=inputs.fleet.lab,
         ) as machine:
             yield machine
     else:
-        with thaw(
+        with restore(
             parent,
-            ground.vm(vm),
+            inputs.vm(vm),
             site,
             directory,
-            ground.accelerator,
-            freezable=home,
-            lab=ground.fleet.lab,
+            inputs.accelerator,
+            save_into=home,
+            lab=inputs.fleet.lab,
         ) as machine:
             yield machine

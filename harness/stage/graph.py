@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Address
 
+    from harness.fleet import Fleet, Vm
     from harness.guest.rebuild import Rebuild
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
-    from harness.spec import Fleet, Vm
 
 # The sessions every onboarded machine has, as people leave them for days: two that
 # write down their own heartbeat, and a shell that answers what is typed.
@@ -29,7 +29,7 @@ _TIMERS = ("nix-gc.timer", "bento-upgrade.timer")
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RunInputs:
     """What every stage of a run stands on."""
 
     fleet: Fleet
@@ -73,7 +73,7 @@ class Stage:
     name: str
     parent: str | None
     title: str
-    advance: Callable[[Machine, Ground], None]
+    advance: Callable[[Machine, RunInputs], None]
 
 
 def lineage(stage: str) -> list[Stage]:
@@ -90,19 +90,19 @@ def lineage(stage: str) -> list[Stage]:
     return line
 
 
-def _finish_cloud_init(machine: Machine, _ground: Ground) -> None:
+def _finish_cloud_init(machine: Machine, _inputs: RunInputs) -> None:
     """Wait until cloud-init has applied the seed, and hold it to its own verdict."""
     machine.succeed("cloud-init", "status", "--wait", timeout=300)
 
 
-def _infect(machine: Machine, ground: Ground) -> None:
+def _infect(machine: Machine, inputs: RunInputs) -> None:
     """Convert the cloud image, then reboot through its own boot loader.
 
     A machine whose image is a NixOS already has nothing to convert.
     """
     if machine.execute("test", "-e", "/etc/NIXOS").rc == 0:
         return
-    vm, network = machine.vm, ground.fleet.network
+    vm, network = machine.vm, inputs.fleet.network
     machine.succeed(
         "/usr/lib/reference/nixos/infect",
         *("--mac", vm.mac),
@@ -114,18 +114,18 @@ def _infect(machine: Machine, ground: Ground) -> None:
     machine.wait_for_unit("multi-user.target")
 
 
-def _onboard(machine: Machine, ground: Ground) -> None:
+def _onboard(machine: Machine, inputs: RunInputs) -> None:
     """Apply hosts/dev, clean up after infect, leave sessions running as people do."""
     machine.succeed("rm", "-rf", "/old-root", "/boot.bak", timeout=300)
     _seal_secrets(machine)
     _must_succeed(machine.system.rebuild("switch"), "onboarding")
-    settle(machine, ground)
+    settle(machine, inputs)
 
 
-def settle(machine: Machine, ground: Ground) -> None:
+def settle(machine: Machine, inputs: RunInputs) -> None:
     """Leave a booted machine as people find it: lab up, sessions of theirs running."""
-    machine.wait_for_unit(ground.fleet.lab.unit)
-    # A calendar timer that sleeps through a freeze fires at every thaw. The next switch
+    machine.wait_for_unit(inputs.fleet.lab.unit)
+    # A calendar timer that was saved late fires at every restore. The next switch
     # starts them again, counting from then (systemd.timer(5), Persistent=).
     machine.succeed("systemctl", "stop", *_TIMERS)
     machine.lab.start_session(TALKER)
@@ -149,9 +149,9 @@ def _seal_secrets(machine: Machine) -> None:
         machine.write_file(SECRETS_FILE, machine.secrets.seal(values))
 
 
-def _swap(machine: Machine, ground: Ground) -> None:
+def _swap(machine: Machine, inputs: RunInputs) -> None:
     """Move the machine from its temporary to its final address by a switch."""
-    migration = ground.fleet.migration
+    migration = inputs.fleet.migration
     if migration is None:
         raise HarnessError("stage `swapped` needs [migration] in the fleet file")
     _must_succeed(

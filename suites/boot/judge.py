@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
-    from harness.guest.boot import Bootloader, Entry
+    from harness.guest.boot import Bootloader, MenuEntry
     from harness.guest.system import Generation, SystemState
     from harness.machine import Machine
 
@@ -131,7 +131,7 @@ def judge_alive(check: Recorder, machine: Machine) -> None:
     check.check("no unit failed", not failed, f"failed: {', '.join(failed)}")
 
 
-def choose_once(machine: Machine, entry: Entry) -> None:
+def choose_once(machine: Machine, entry: MenuEntry) -> None:
     """Have the next boot, and only that one, take this entry, as `grub-reboot` does.
 
     The environment block is 1024 bytes, padded with '#' (GRUB manual, "Environment

@@ -18,9 +18,9 @@ from suites.boot.judge import (
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.guest.system import SystemState
     from harness.machine import Machine
-    from harness.spec import Budgets
 
 pytestmark = [
     pytest.mark.criterion("reboot-boots-guest-kernel"),

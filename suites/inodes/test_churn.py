@@ -12,9 +12,9 @@ from suites.inodes.deployments import FILES, deployment
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.guest.inodes import InodeSample
     from harness.machine import Machine
-    from harness.spec import Budgets
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

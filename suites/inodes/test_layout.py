@@ -8,8 +8,8 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.machine import Machine
-    from harness.spec import Budgets
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

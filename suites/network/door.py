@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, NotExercised
+from harness.fleet import Endpoint
 from harness.site import USER
-from harness.spec import Endpoint
 from suites.network.observe import migration_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.site import Door, Page, Site, Visitor
-    from harness.spec import Fleet
 
 # Answers that keep somebody out; anything else let a request through to somewhere.
 _REFUSED = (HTTPStatus.FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.evidence import Recorder
+    from harness.fleet import Fleet, Migration
     from harness.machine import Machine
     from harness.site import AddressWatch, DnsWatch, Site
-    from harness.spec import Fleet, Migration
 
 
 # The site's links are Ethernet's; before a ping's payload come IP and ICMP headers.

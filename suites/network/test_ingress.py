@@ -21,9 +21,9 @@ from suites.network.observe import migration_of
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.machine import Machine
     from harness.site import Site, Visitor
-    from harness.spec import Budgets, Fleet
     from suites.network.door import PublicPath
 
 pytestmark = [pytest.mark.criterion("ingress-auth"), pytest.mark.disruptive]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Fleet
     from harness.stage import Machines
     from suites.bystander import Bystander
     from suites.network.observe import Swap

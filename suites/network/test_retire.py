@@ -18,9 +18,9 @@ from suites.network.observe import migration_of
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.machine import Machine
     from harness.site import Site, Trace
-    from harness.spec import Budgets, Fleet
     from harness.stage import Machines
 
 pytestmark = [pytest.mark.criterion("swap-retires-old"), pytest.mark.disruptive]

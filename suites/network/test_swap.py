@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Budgets, Fleet
     from harness.stage import Machines
 
 pytestmark = [pytest.mark.criterion("swap-keeps-address"), pytest.mark.disruptive]

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.evidence import Recorder
+    from harness.fleet import NetworkSpec
     from harness.guest.transport import CommandResult
     from harness.machine import Machine
-    from harness.spec import Network
 
 INFECT = "/usr/lib/reference/nixos/infect"
 _LOGIN = r"login: *$"
@@ -137,7 +137,7 @@ class Identity:
         return cls(tuple(said[1:]), said[0])
 
 
-def judge_files(dev: Machine, check: Recorder, network: Network) -> None:
+def judge_files(dev: Machine, check: Recorder, network: NetworkSpec) -> None:
     """Hold what the conversion wrote to what disk and network really are."""
     files = {
         name: dev.read_file(f"/etc/nixos/{name}.nix")

@@ -121,7 +121,7 @@ class Enrolled:
         """Start the unit as its timer does; return the invocation before, or nothing.
 
         A pull that is under way is the one: its timer, stopped while the machine was
-        frozen, finds itself late and starts one as soon as a switch starts it.
+        saved, finds itself late and starts one as soon as a switch starts it.
         """
         said = self.dev.shell(_SHOW).stdout
         seen = dict(line.partition("=")[::2] for line in said.splitlines())

@@ -15,10 +15,10 @@ from suites.onboard.fleet_server import UNIT, Enrolled
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.guest.lab import LabState
     from harness.guest.system import SystemState
     from harness.machine import Machine
-    from harness.spec import Budgets, Fleet
     from harness.stage import Machines
     from suites.onboard.fleet_server import Pull
 

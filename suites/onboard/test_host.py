@@ -8,9 +8,9 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Fleet
 
 pytestmark = pytest.mark.stage("onboarded")
 

@@ -22,9 +22,9 @@ from suites.onboard.converting import (
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Budgets
 
 pytestmark = [
     pytest.mark.criterion("onboard-infect"),

@@ -14,9 +14,9 @@ from harness.stage import MASTER_KEY
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.guest.rebuild import Rebuild
     from harness.machine import Machine
-    from harness.spec import Fleet
 
 pytestmark = [
     pytest.mark.criterion("onboard-secrets"),

@@ -12,11 +12,11 @@ from harness.stage import HEARTBEATS, TALKER
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.guest.lab import LabState
     from harness.guest.proc import Process
     from harness.guest.rebuild import Rebuild
     from harness.machine import Machine
-    from harness.spec import Budgets
 
 # Stands for the containers that lab runs for its sessions, outside its own cgroup.
 PAYLOAD = "payload"

@@ -11,8 +11,8 @@ from suites.sessions.survival import Witness
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.machine import Machine
-    from harness.spec import Budgets, Fleet
 
 pytestmark = [
     pytest.mark.criterion("switch-keeps-sessions"),

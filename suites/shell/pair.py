@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.errors import NotExercised
 
 if TYPE_CHECKING:
-    from harness.spec import Fleet
+    from harness.fleet import Fleet
 
 
 def consumers(fleet: Fleet) -> tuple[str, str]:

@@ -13,9 +13,9 @@ from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Fleet
     from harness.stage import Machines
 
 pytestmark = [

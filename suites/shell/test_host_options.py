@@ -12,16 +12,16 @@ import pytest
 
 from harness.deadline import tick
 from harness.errors import NotExercised
-from harness.spec import CloudInit
+from harness.fleet import CloudInit
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet, Vm
     from harness.machine import Machine
     from harness.site import Site
-    from harness.spec import Budgets, Fleet, Vm
     from harness.stage import Machines
 
 pytestmark = [

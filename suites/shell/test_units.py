@@ -15,10 +15,10 @@ from harness.machine.adopted import AdoptedMachine, CommandLine
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.machine.adopted import Units
     from harness.site import Site
-    from harness.spec import Fleet
 
 _STORE = Path("/nix/store")
 

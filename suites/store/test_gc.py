@@ -17,8 +17,8 @@ from suites.store.judge import (
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.fleet import Budgets, Fleet
     from harness.machine import Machine
-    from harness.spec import Budgets, Fleet
 
 pytestmark = [
     pytest.mark.criterion("gc-no-estale"),

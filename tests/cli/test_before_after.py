@@ -14,7 +14,7 @@ from harness.cli.before_after import Row, Side, convincing, objection, selection
 from harness.criteria import DECIDING, Verdict
 from harness.deadline import Deadline
 from harness.fault import Ruling
-from harness.fault.oldworld import TELLING, OldWorld
+from harness.fault.microvm import TELLING, SharedHost
 from harness.process import Completed, run
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def project(place: Path, **changed: str) -> Path:
     (place / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     for criterion, (nodeid,) in TELLING.items():
         file, _, test = nodeid.partition("::")
-        about = criterion in OldWorld.expects
+        about = criterion in SharedHost.expects
         filling = {
             "criterion": criterion,
             "test": test,
-            "check": min(OldWorld.expects.get(criterion, {"all is well"})),
+            "check": min(SharedHost.expects.get(criterion, {"all is well"})),
             "good": "True",
             "good_of_old": str(not about),
             **(changed if criterion == "gc-no-estale" else {}),
@@ -102,10 +102,10 @@ def test_a_new_world_that_fails_convinces_nobody(tmp_path: Path) -> None:
 def test_an_old_world_must_fail_in_the_named_check_and_no_more() -> None:
     """Else the case is not the one that is made."""
     passing = [
-        Row(c, c in OldWorld.expects, *(Side(Verdict.PASS, "1 test passed"),) * 2)
+        Row(c, c in SharedHost.expects, *(Side(Verdict.PASS, "1 test passed"),) * 2)
         for c in DECIDING
     ]
-    expected = tuple(OldWorld.expects)
+    expected = tuple(SharedHost.expects)
     caught = Ruling("caught", expected, (), "reads back", "")
     assert convincing(passing, caught)
     for ruling, why in (

@@ -40,7 +40,7 @@ def test_a_bad_spec_is_one_message_and_exit_status_2(tmp_path: Path) -> None:
     said = harness("spec", "check", str(bad))
     assert said.rc == 2
     assert said.stdout == ""
-    assert "the fleet spec has 3 faults" in said.stderr
+    assert "the fleet spec has 3 mistakes" in said.stderr
     assert f"{bad}:4: vms.dev.memory = 1: no such setting; did you mean mem?" in (
         said.stderr
     )
@@ -63,7 +63,7 @@ def test_units_that_are_not_understood_are_exit_status_2(tmp_path: Path) -> None
 
 def test_the_printed_schema_is_the_committed_one() -> None:
     """`make schema` writes what this prints."""
-    committed = ROOT / "harness/spec/fleet.schema.json"
+    committed = ROOT / "harness/fleet/fleet.schema.json"
     assert harness("spec", "schema").check().stdout == committed.read_text()
 
 

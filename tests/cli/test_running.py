@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import process
-from harness.cli.running import Running, announce, find, running
+from harness.cli.running import RunningMachine, announce, find, running
 from harness.deadline import Deadline, poll
 from harness.errors import InputError
 from harness.runtime import runtime_directory
@@ -49,7 +49,7 @@ print("all restored")
 
 
 @contextmanager
-def machine(directory: Path, stage: str = "") -> Iterator[Running]:
+def machine(directory: Path, stage: str = "") -> Iterator[RunningMachine]:
     """Listen where a machine's console and agent would."""
     directory.mkdir(parents=True)
     with ExitStack() as stack:
@@ -57,7 +57,9 @@ def machine(directory: Path, stage: str = "") -> Iterator[Running]:
             wire = stack.enter_context(socket.socket(socket.AF_UNIX))
             wire.bind(str(directory / name))
             wire.listen()
-        found = Running(directory.name, directory, stage, os.getpid() if stage else 0)
+        found = RunningMachine(
+            directory.name, directory, stage, os.getpid() if stage else 0
+        )
         if stage:
             announce(found)
         yield found
@@ -113,7 +115,7 @@ def test_two_machines_need_a_name(tmp_path: Path) -> None:
     with machine(tmp_path / "a1/dev"), machine(tmp_path / "a2/openclaw"):
         with pytest.raises(InputError, match="several machines run") as caught:
             find(None, tmp_path)
-        assert {fault.key for fault in caught.value.faults} == {"dev", "openclaw"}
+        assert {fault.key for fault in caught.value.mistakes} == {"dev", "openclaw"}
         with pytest.raises(InputError, match="no machine old runs"):
             find("old", tmp_path)
         assert find("openclaw", tmp_path).name == "openclaw"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import spec
 from harness.criteria import DECIDING
 from harness.errors import InputError
 from harness.fault import SUITES, Fault, built_in, load
 from harness.fault.ingress import DoorFault
+from harness.fleet import Endpoint, load_fleet
 from harness.site import Setup
 from harness.site.ingress import render
 
@@ -28,8 +28,9 @@ THIRD_PARTY = """
 from harness.fault import Fault, must_fail
 
 class Mine(Fault):
+    '''A third party's system breaks.'''
+
     name = "mine"
-    story = "something of ours goes wrong"
     source = "our ticket 12"
     expects = must_fail("gc-no-estale", "the store verifies against its database")
 
@@ -105,16 +106,16 @@ def test_every_expected_check_is_one_of_the_suites() -> None:
 
 def test_faults_of_the_web_vm_change_its_setup() -> None:
     """Each finds its line in nginx's configuration, or another certificate."""
-    fleet = spec.load(ROOT / "fleet.toml")
+    fleet = load_fleet(ROOT / "fleet.toml")
     assert fleet.ingress is not None
     assert fleet.migration is not None
-    upstream = spec.Endpoint(fleet.migration.final, fleet.lab.port)
+    upstream = Endpoint(fleet.migration.final, fleet.lab.port)
     text = render(fleet.ingress, upstream, Path("/web.d"))
     healthy = Setup(text, (fleet.ingress.name, fleet.ingress.portal))
     kinds = [kind for kind in built_in().values() if issubclass(kind, DoorFault)]
     for kind in kinds:
         fault = kind()
-        fault.spec(fleet)
+        fault.alter_spec(fleet)
         assert fault.change(healthy) != healthy, kind.name
     assert len(kinds) >= 5
 
@@ -127,9 +128,9 @@ def test_third_party_faults(tmp_path: Path) -> None:
     assert (mine.name, mine.selection) == ("mine", ("suites/store",))
     with pytest.raises(InputError) as caught:
         load(f"{file}:Unfit")
-    assert {fault.key for fault in caught.value.faults} == {
+    assert {fault.key for fault in caught.value.mistakes} == {
         "name",
-        "story",
+        "docstring",
         "source",
         "expects",
         "expects.gc-no-stale",
@@ -156,9 +157,9 @@ def test_the_digest_follows_the_source(tmp_path: Path) -> None:
 def test_spoiling_is_an_override() -> None:
     """Only a fault that has something to do gets a stage of its own."""
 
-    class Spoils(Fault):
-        def spoil(self, machine: object, ground: object) -> None:
+    class CountsInjections(Fault):
+        def inject_once(self, machine: object, inputs: object) -> None:
             """Do something."""
 
-    assert Spoils().spoils
-    assert not Fault().spoils
+    assert CountsInjections().injects_once
+    assert not Fault().injects_once

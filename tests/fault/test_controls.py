@@ -43,33 +43,47 @@ FILES = {
         STORE = ("suites/test_store.py::test_store",)
 
         class Bad(Fault):
-            story = "it goes wrong"
+            '''It goes wrong.'''
+
             source = "here"
             expects = must_fail("gc-no-estale", "reads back")
             tests = STORE
 
         class Told(Bad):
+            '''It goes wrong.'''
+
             name = "is-told"
 
         class Collateral(Told):
+            '''It goes wrong.'''
+
             tests = ("suites/test_store.py",)
 
         class Elsewhere(Bad):
+            '''It goes wrong.'''
+
             name = "told-elsewhere"
 
         class Silent(Bad):
+            '''It goes wrong.'''
+
             name = "goes-unnoticed"
 
         class Breaks(Bad):
+            '''It goes wrong.'''
+
             name = "breaks"
 
         class Nowhere(Bad):
+            '''It goes wrong.'''
+
             name = "nowhere"
             tests = ("suites/test_store.py::test_gone",)
 
         class Harmless(Fault):
+            '''It is odd.'''
+
             name = "harmless"
-            story = "it is odd"
             tests = STORE
             benign = True
         """,
@@ -116,7 +130,7 @@ def test_caught_and_quiet_is_success(project: Path) -> None:
     assert verdicts(project) == {"is-told": "caught", "harmless": "quiet"}
     assert "1 caught, 1 quiet" in ended.stdout
     assert "reads back" in ended.stdout
-    assert "1/2 is-told: it goes wrong" in ended.stderr
+    assert "1/2 is-told: It goes wrong" in ended.stderr
 
 
 def test_side_by_side_and_into_a_run(project: Path) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import spec
 from harness.deadline import Deadline
 from harness.fault import load
+from harness.fleet import load_fleet
 from harness.site import open_site
 
 # Re-exported: whether this computer allows a site at all.
 from tests.site.conftest import capable as capable  # noqa: PLC0414
 
-FLEET = spec.load(Path(__file__).parents[2] / "fleet.toml")
+FLEET = load_fleet(Path(__file__).parents[2] / "fleet.toml")
 OLD_IPV6 = IPv6Address("2001:db8:97::15")
 NAME = "dev.cloonar.com"
 FINAL, TEMPORARY = IPv4Address("10.42.97.15"), IPv4Address("10.42.97.16")
@@ -25,11 +25,11 @@ FINAL, TEMPORARY = IPv4Address("10.42.97.15"), IPv4Address("10.42.97.16")
 def test_the_name_has_another_protocol(tmp_path: Path) -> None:
     """The right address, and one in IPv6 that a client would try first."""
     planted = load("dns-ipv6-from-upstream")
-    fleet = planted.spec(FLEET)
+    fleet = planted.alter_spec(FLEET)
     opening = Deadline.after(20, "a site")
     with open_site(fleet.network, tmp_path / "site", deadline=opening) as site:
         assert site.dns.query(NAME, "AAAA").ipv6 == ()
-        with planted.site(site):
+        with planted.alter_network(site):
             assert site.dns.query(NAME).addresses == (FINAL,)
             assert site.dns.query(NAME, "AAAA").ipv6 == (OLD_IPV6,)
 
@@ -47,9 +47,9 @@ def test_the_name_has_another_protocol(tmp_path: Path) -> None:
 def test_the_name_misleads(tmp_path: Path, fault: str, told: set[IPv4Address]) -> None:
     """Whoever asks gets another answer than the final address alone."""
     planted = load(fault)
-    fleet = planted.spec(FLEET)
+    fleet = planted.alter_spec(FLEET)
     opening = Deadline.after(20, "a site")
     with open_site(fleet.network, tmp_path / "site", deadline=opening) as site:
         assert site.dns.query(NAME).addresses == (FINAL,)
-        with planted.site(site):
+        with planted.alter_network(site):
             assert set(site.dns.query(NAME).addresses) == told

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.deadline import Deadline
+from harness.fleet import Budgets
 from harness.process import run
-from harness.spec import Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """A process that was started for a client, and what it has said."""
 
     popen: process.Popen[bytes]
@@ -41,7 +41,7 @@ class AgentPeer:
     deaf: bool = False
     noise: bytes = b""
     seen: list[str] = field(default_factory=list)
-    children: dict[int, Child] = field(default_factory=dict)
+    children: dict[int, ChildProcess] = field(default_factory=dict)
     files: dict[int, Any] = field(default_factory=dict)
 
     def restart(self) -> None:
@@ -111,7 +111,7 @@ class AgentPeer:
         )
         data = base64.b64decode(arguments.get("input-data", ""))
         thread = threading.Thread(target=self._collect, args=(popen, data))
-        self.children[popen.pid] = Child(popen, thread)
+        self.children[popen.pid] = ChildProcess(popen, thread)
         thread.start()
         return {"pid": popen.pid}
 

@@ -146,7 +146,7 @@ def test_a_lab_without_a_server() -> None:
     assert state.status is None
 
 
-class Page(BaseHTTPRequestHandler):
+class LabPage(BaseHTTPRequestHandler):
     """Answers with a page that names a session."""
 
     def do_GET(self) -> None:
@@ -162,7 +162,7 @@ class Page(BaseHTTPRequestHandler):
 @pytest.fixture
 def port() -> Iterator[int]:
     """Serve a page for the length of a test."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), LabPage) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port

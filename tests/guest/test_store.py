@@ -11,7 +11,7 @@ from harness.errors import MachineError
 from harness.guest import jobs, store
 from harness.guest.jobs import Ended
 from harness.guest.script import ask, parse
-from harness.guest.store import Live, Mount, Store
+from harness.guest.store import LivePaths, Mount, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +132,7 @@ def test_what_a_build_has_not_finished_is_no_error(
     for name in ("valid", "forgotten"):
         (tmp_path / name).write_bytes(b"z" * 66)
     guest.program("nix-store", FORGETFUL)
-    live = Live({"/run/x": f"{tmp_path}/valid"}, (f"{tmp_path}/forgotten",), ())
+    live = LivePaths({"/run/x": f"{tmp_path}/valid"}, (f"{tmp_path}/forgotten",), ())
     monkeypatch.setattr(here, "live", lambda: live)
     read = here.read_everything()
     assert read.clean
@@ -146,10 +146,10 @@ def test_what_was_let_go_meanwhile_may_be_missing(
     """An old generation that a collection took is no loss; one that lives is."""
     (tmp_path / "kept").write_bytes(b"z" * 66)
     kept, gone = f"{tmp_path}/kept", f"{tmp_path}/gone"
-    states = [Live({"a": kept, "b": gone}, (), ()), Live({"a": kept}, (), ())]
+    states = [LivePaths({"a": kept, "b": gone}, (), ()), LivePaths({"a": kept}, (), ())]
     monkeypatch.setattr(here, "live", lambda: states.pop(0))
     assert here.read_everything().clean
-    states = [Live({"a": kept, "b": gone}, (), ())] * 2
+    states = [LivePaths({"a": kept, "b": gone}, (), ())] * 2
     assert here.read_everything().errors == {"ENOENT": 1}
 
 

@@ -17,9 +17,9 @@ from harness.errors import HostError, ProcessFailed
 from harness.image import builder
 from harness.image import mirror as mirrors
 from harness.image.builder import announcements, build
-from harness.image.disk import Layout
+from harness.image.disk import PartitionTable
 from harness.image.mirror import OVERRIDE
-from harness.image.recipe import Recipe
+from harness.image.recipe import ImageRecipe
 from harness.image.shelf import Shelf
 from harness.process import run
 
@@ -72,12 +72,12 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
+def recipe(tmp_path: Path) -> ImageRecipe:
     """Make a recipe for a small disk."""
     root = tmp_path / "reference"
     (root / "recipe").mkdir(parents=True)
     (root / "recipe/packages.list").write_text("a\n")
-    return Recipe(root, Layout(boot_mib=8, root_mib=16))
+    return ImageRecipe(root, PartitionTable(boot_mib=8, root_mib=16))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.mark.usefixtures("program")
 def test_a_build_ends_on_the_shelf(
-    recipe: Recipe, shelf: Shelf, tmp_path: Path
+    recipe: ImageRecipe, shelf: Shelf, tmp_path: Path
 ) -> None:
     """Image, kernel and manifest are there, and nothing is left in between."""
     said = Said()
@@ -108,7 +108,7 @@ def test_a_build_ends_on_the_shelf(
 
 
 def test_a_built_image_is_found_without_building(
-    recipe: Recipe, shelf: Shelf, program: Path
+    recipe: ImageRecipe, shelf: Shelf, program: Path
 ) -> None:
     """The second call needs neither mirror nor mmdebstrap."""
     first = build(recipe, shelf, Said(), again=False)
@@ -119,7 +119,7 @@ def test_a_built_image_is_found_without_building(
 
 @pytest.mark.usefixtures("program")
 def test_a_refresh_keeps_the_image_unless_a_package_changed(
-    recipe: Recipe, shelf: Shelf, tmp_path: Path
+    recipe: ImageRecipe, shelf: Shelf, tmp_path: Path
 ) -> None:
     """Cached stages stand on an image; it goes only for a reason."""
     first = build(recipe, shelf, Said(), again=False)
@@ -132,7 +132,7 @@ def test_a_refresh_keeps_the_image_unless_a_package_changed(
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(
-    recipe: Recipe, shelf: Shelf, program: Path, tmp_path: Path
+    recipe: ImageRecipe, shelf: Shelf, program: Path, tmp_path: Path
 ) -> None:
     """The last lines are in the error, the whole log is kept."""
     program.write_text("#!/bin/sh\necho 'E: no space left on device'\nexit 25\n")
@@ -145,7 +145,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(
 
 @pytest.mark.usefixtures("program")
 def test_a_full_disk_is_noticed_before_the_download(
-    recipe: Recipe, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    recipe: ImageRecipe, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the place, and how to choose another."""
     monkeypatch.setattr(builder, "_NEEDED_BYTES", 1 << 60)
@@ -155,7 +155,7 @@ def test_a_full_disk_is_noticed_before_the_download(
 
 @pytest.mark.usefixtures("program")
 def test_what_a_killed_build_left_is_swept_but_a_living_ones_stays(
-    recipe: Recipe, shelf: Shelf, tmp_path: Path
+    recipe: ImageRecipe, shelf: Shelf, tmp_path: Path
 ) -> None:
     """Whoever builds holds the lock of its workshop."""
     dead, living = (tmp_path / f"tmp/vm-acceptance-image-{n}" for n in "ab")
@@ -168,7 +168,9 @@ def test_what_a_killed_build_left_is_swept_but_a_living_ones_stays(
 
 
 @pytest.mark.usefixtures("program")
-def test_whoever_comes_second_waits_and_says_so(recipe: Recipe, shelf: Shelf) -> None:
+def test_whoever_comes_second_waits_and_says_so(
+    recipe: ImageRecipe, shelf: Shelf
+) -> None:
     """Parallel workers build one image between them."""
     shelf.directory.mkdir(parents=True)
     said = Said()
@@ -185,7 +187,7 @@ def test_whoever_comes_second_waits_and_says_so(recipe: Recipe, shelf: Shelf) ->
 
 
 def test_packages_no_build_wants_any_more_are_dropped(
-    recipe: Recipe, shelf: Shelf, program: Path
+    recipe: ImageRecipe, shelf: Shelf, program: Path
 ) -> None:
     """The cache of downloads does not grow for ever."""
     assert program.exists()

@@ -10,13 +10,19 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HarnessError
-from harness.image.disk import MIB, SECTOR, Layout, boot_sectors, read_superblock
+from harness.image.disk import (
+    MIB,
+    SECTOR,
+    PartitionTable,
+    boot_sectors,
+    read_superblock,
+)
 from harness.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMALL = Layout(boot_mib=8, root_mib=16)
+SMALL = PartitionTable(boot_mib=8, root_mib=16)
 
 
 def deadline() -> Deadline:

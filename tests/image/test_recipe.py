@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
-from harness.image.disk import Layout
+from harness.image.disk import PartitionTable
 from harness.image.mirror import Mirror
 from harness.image.recipe import (
     REFERENCE,
-    Recipe,
+    ImageRecipe,
     Workshop,
     hook_environment,
     mmdebstrap,
@@ -28,13 +28,13 @@ KEYS = Path("/keys.gpg")
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
+def recipe(tmp_path: Path) -> ImageRecipe:
     """Make a small recipe that may be changed."""
     hooks = tmp_path / "recipe/hooks"
     hooks.mkdir(parents=True)
     (hooks / "customize").write_text("#!/bin/sh\n")
     (tmp_path / "recipe/packages.list").write_text("one # a comment\n\n# two\nthree\n")
-    return Recipe(tmp_path)
+    return ImageRecipe(tmp_path)
 
 
 def shell_scripts() -> list[Path]:
@@ -48,7 +48,7 @@ def test_lists_have_comments_and_blank_lines() -> None:
     assert parse_list("# all\none\n two  # why\n\n") == ["one", "two"]
 
 
-def test_the_digest_follows_content_name_mode_and_layout(recipe: Recipe) -> None:
+def test_the_digest_follows_content_name_mode_and_layout(recipe: ImageRecipe) -> None:
     """Whatever changes the image changes the digest."""
     hook = recipe.root / "recipe/hooks/customize"
     seen = {recipe.digest}
@@ -58,12 +58,14 @@ def test_the_digest_follows_content_name_mode_and_layout(recipe: Recipe) -> None
     seen.add(recipe.digest)
     hook.rename(hook.with_name("other"))
     seen.add(recipe.digest)
-    seen.add(Recipe(recipe.root, Layout(root_mib=4096)).digest)
+    seen.add(ImageRecipe(recipe.root, PartitionTable(root_mib=4096)).digest)
     assert len(seen) == 5
 
 
 @pytest.mark.parametrize("cache", ["__pycache__", ".ruff_cache/0.17", ".mypy_cache"])
-def test_the_digest_ignores_what_tools_leave_behind(recipe: Recipe, cache: str) -> None:
+def test_the_digest_ignores_what_tools_leave_behind(
+    recipe: ImageRecipe, cache: str
+) -> None:
     """Running or checking a script of the recipe must not mean another image."""
     before = recipe.digest
     left = recipe.root / "recipe" / cache
@@ -73,7 +75,7 @@ def test_the_digest_ignores_what_tools_leave_behind(recipe: Recipe, cache: str) 
     assert recipe.digest == before
 
 
-def test_packages_of_both_halves_are_installed(recipe: Recipe) -> None:
+def test_packages_of_both_halves_are_installed(recipe: ImageRecipe) -> None:
     """The NixOS half asks for its own."""
     assert recipe.packages == ["one", "three"]
     (recipe.root / "nixos").mkdir()
@@ -82,7 +84,9 @@ def test_packages_of_both_halves_are_installed(recipe: Recipe) -> None:
     assert "--include=one,three,four" in mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
 
 
-def test_downloads_are_saved_before_anything_is_built_of_them(recipe: Recipe) -> None:
+def test_downloads_are_saved_before_anything_is_built_of_them(
+    recipe: ImageRecipe,
+) -> None:
     """A build that fails late must not download everything again."""
     (recipe.root / "nixos").mkdir()
     (recipe.root / "nixos/build-cache").write_text("#!/bin/sh\n")
@@ -93,20 +97,20 @@ def test_downloads_are_saved_before_anything_is_built_of_them(recipe: Recipe) ->
     assert verbs[-2:] == ["strip", "disk"]
 
 
-def test_the_nixos_half_is_left_out_where_it_is_missing(recipe: Recipe) -> None:
+def test_the_nixos_half_is_left_out_where_it_is_missing(recipe: ImageRecipe) -> None:
     """The cloud image stands on its own."""
     argv = " ".join(mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS))
     assert "fetch-pool" not in argv
     assert "build-cache" not in argv
 
 
-def test_paths_with_blanks_survive_in_hooks(recipe: Recipe) -> None:
+def test_paths_with_blanks_survive_in_hooks(recipe: ImageRecipe) -> None:
     """The words of special hooks are split as a shell does."""
     argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
     assert "--setup-hook=sync-in '/cache of mine/debs' /var/cache/apt/archives" in argv
 
 
-def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: Recipe) -> None:
+def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: ImageRecipe) -> None:
     """What was found out about the way to Debian is used."""
     argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
     assert argv[-1] == (
@@ -117,7 +121,7 @@ def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: Recipe) -> None:
 
 def test_hooks_are_told_all_they_need() -> None:
     """Every variable that a hook says it needs is set."""
-    told = hook_environment(Recipe(), WORKSHOP, MIRROR)
+    told = hook_environment(ImageRecipe(), WORKSHOP, MIRROR)
     for hook in (REFERENCE / "recipe/hooks").iterdir():
         text = hook.read_text()
         used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)\b", text))

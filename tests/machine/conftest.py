@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.deadline import Deadline
+from harness.fleet import NetworkSpec, Vm
 from harness.host import QEMU, TCG
-from harness.machine import Machine, launch, thaw
+from harness.machine import Machine, launch, restore
 from harness.process import run
 from harness.site import Site, open_site
-from harness.site.capsule import unshare
-from harness.spec import Network, Vm
+from harness.site.sandbox import unshare
 from tests.machine.sector_agent import SectorAgent, serve
 from tests.qemu.sector import base_image
 
@@ -85,15 +85,15 @@ class Bench:
             yield machine, agent
 
     @contextmanager
-    def thawed(
-        self, frozen: Path, name: str, boot_id: str, **options: Any
+    def restored(
+        self, saved: Path, name: str, boot_id: str, **options: Any
     ) -> Iterator[tuple[Machine, SectorAgent]]:
         """Continue a machine, whose agent is played by ours."""
         directory = self._made(name)
         with serve(directory) as agent:
             agent.boot_id = boot_id
-            with thaw(
-                frozen,
+            with restore(
+                saved,
                 options.pop("vm", VM),
                 self.site,
                 directory,
@@ -120,7 +120,7 @@ def site(capable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     _ = capable
     directory = tmp_path_factory.mktemp("site")
     deadline = Deadline.after(20, "a site")
-    with open_site(Network(), directory, deadline=deadline) as site:
+    with open_site(NetworkSpec(), directory, deadline=deadline) as site:
         yield site
 
 

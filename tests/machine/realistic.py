@@ -17,7 +17,7 @@ from harness.qemu import seed
 if TYPE_CHECKING:
     from ipaddress import IPv4Interface
 
-    from harness.spec import Vm
+    from harness.fleet import Vm
 
 TEXTS = Path(__file__).parent / "units"
 _INIT = "vm-{name}-init-start"
@@ -68,9 +68,9 @@ if __name__ == "__main__":
     # python -m tests.machine.realistic FLEET VM IMAGE STORE: for a look by hand
     from ipaddress import IPv4Interface as Interface
 
-    from harness import spec
+    from harness.fleet import load_fleet
 
-    fleet = spec.load(Path(sys.argv[1]))
+    fleet = load_fleet(Path(sys.argv[1]))
     network = fleet.network
     router = Interface((network.gateway, network.subnet.prefixlen))
     for unit in lay_out(

@@ -48,7 +48,7 @@ def test_all_that_is_not_understood_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "vm.service").write_text(TORN)
     with pytest.raises(InputError, match="cannot be adopted") as caught:
         read([tmp_path / "vm.service", tmp_path / "absent.service"])
-    told = {fault.key: fault.allowed for fault in caught.value.faults}
+    told = {mistake.key: mistake.allowed for mistake in caught.value.mistakes}
     assert set(told) == {
         "", "Requires", "Conflicts", "Type", "Exec Start", "ExecStart",
         "TimeoutStopSec", "ProtectSystem", "nonsense", "[Mount]",
@@ -267,7 +267,7 @@ def test_a_tap_left_behind_is_seen(bench: Bench) -> None:
         machine.crash()
         assert machine.unit.journal.order[3:] == ["qemu-end"]
         assert bench.site.taps() == ["tap-sector"]
-        bench.site.capsule.script("ip link delete tap-sector", "a tap to go")
+        bench.site.sandbox.script("ip link delete tap-sector", "a tap to go")
 
 
 def test_an_init_that_makes_the_disk_anew_is_seen(bench: Bench) -> None:

@@ -37,7 +37,7 @@ SUITE = {
         from harness.machine import launch
         from harness.runtime import runtime_directory
         from harness.site import open_site
-        from harness.spec import Network
+        from harness.fleet import NetworkSpec
         from tests.machine.conftest import ACCELERATOR, VM, _apart
         from tests.machine.sector_agent import serve
 
@@ -49,7 +49,7 @@ SUITE = {
                 directory = home / "machine"
                 directory.mkdir(mode=0o700)
                 with (
-                    open_site(Network(), home / "site", deadline=soon) as site,
+                    open_site(NetworkSpec(), home / "site", deadline=soon) as site,
                     serve(directory),
                     launch(
                         *(VM, site, Path(os.environ["BASE"]), directory, ACCELERATOR),

@@ -16,7 +16,7 @@ from harness.errors import (
     MachineDied,
     MachineError,
 )
-from harness.machine import freeze
+from harness.machine import save
 from harness.process import run
 from tests.machine.conftest import VM, Bench
 
@@ -234,22 +234,22 @@ def test_the_cable_can_be_pulled(bench: Bench) -> None:
         assert '"up": true' in said
 
 
-# Freezing ---------------------------------------------------------------------------
+# Saving ---------------------------------------------------------------------------
 
 
 def test_what_was_frozen_goes_on_in_private_copies(bench: Bench) -> None:
     """A copy counts on, keeps its boot id, knows its origin, and boots on its own."""
     home = bench.directory / "home"
     home.mkdir()
-    with bench.launched(freezable=home) as (machine, agent):
+    with bench.launched(save_into=home) as (machine, agent):
         agent.type("abc")
         machine.console.wait_for("123", soon())
         boot_id = agent.boot_id
-        freeze(machine, home)
+        save(machine, home)
         assert not machine.running
     names = {path.name for path in home.iterdir()}
     assert names == {"ram", "state", "disk.qcow2", "seed.iso", "machine.json"}
-    with bench.thawed(home, "two", boot_id) as (copy, agent):
+    with bench.restored(home, "two", boot_id) as (copy, agent):
         assert copy.restored_from == home
         assert copy.boot_id == boot_id
         assert "guest-set-time" in agent.seen
@@ -267,47 +267,47 @@ def test_a_copy_can_be_frozen_again(bench: Bench) -> None:
     first, second = bench.directory / "first", bench.directory / "second"
     first.mkdir()
     second.mkdir()
-    with bench.launched(freezable=first) as (machine, agent):
+    with bench.launched(save_into=first) as (machine, agent):
         agent.type("ab")
         machine.console.wait_for("12", soon())
         boot_id = agent.boot_id
-        freeze(machine, first)
+        save(machine, first)
     before = (first / "ram").read_bytes()
-    with bench.thawed(first, "two", boot_id, freezable=second) as (machine, agent):
+    with bench.restored(first, "two", boot_id, save_into=second) as (machine, agent):
         agent.type("c")
         machine.console.wait_for("3", soon())
-        freeze(machine, second)
+        save(machine, second)
     assert (first / "ram").read_bytes() == before
-    with bench.thawed(second, "three", boot_id) as (machine, agent):
+    with bench.restored(second, "three", boot_id) as (machine, agent):
         agent.type("d")
         machine.console.wait_for("4", soon())
 
 
 def test_a_restore_cannot_pass_for_a_reboot(bench: Bench) -> None:
-    """Nor a frozen state for another machine's."""
+    """Nor a saved state for another machine's."""
     home = bench.directory / "home"
     home.mkdir()
-    with bench.launched(freezable=home) as (machine, agent):
+    with bench.launched(save_into=home) as (machine, agent):
         boot_id = agent.boot_id
-        freeze(machine, home)
+        save(machine, home)
     with (
         pytest.raises(HarnessError, match="woke up as another boot"),
-        bench.thawed(home, "two", "other"),
+        bench.restored(home, "two", "other"),
     ):
         pass
     bigger = VM.model_copy(update={"mem": 256})
     with (
         pytest.raises(HarnessError, match="mem: 128 then, 256 now"),
-        bench.thawed(home, "three", boot_id, vm=bigger),
+        bench.restored(home, "three", boot_id, vm=bigger),
     ):
         pass
 
 
-def test_only_a_freezable_machine_is_frozen(bench: Bench) -> None:
+def test_only_a_machine_launched_for_it_is_saved(bench: Bench) -> None:
     """And it goes on running otherwise."""
     with bench.launched() as (machine, _):
-        with pytest.raises(HarnessError, match="freezable="):
-            freeze(machine, bench.directory)
+        with pytest.raises(HarnessError, match="save_into="):
+            save(machine, bench.directory)
         assert machine.succeed("true") == "true\n"
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import HarnessError, HostError
+from harness.fleet import NetworkSpec
 from harness.host import virtiofsd
 from harness.machine.microvm import HostSystem, Shares, shared
 from harness.qemu import Journal, Ram, Share, Unit
 from harness.site import open_site
-from harness.spec import Network
 from tests.qemu.sector import plan
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_a_host_collects_under_one_guest_alone(bench: Bench, host: HostSystem) -
         assert one.store.collect_garbage() == ()
         assert len(two.store.names()) == 3
         kept = ["ls", "-A", _view(one)]
-        said = bench.site.capsule.run(kept, deadline=soon()).stdout.split()
+        said = bench.site.sandbox.run(kept, deadline=soon()).stdout.split()
         assert said == [".links", "aaa-system"]
     assert len(list(host.store.iterdir())) == 4
 
@@ -98,14 +98,14 @@ def test_sidecars_die_with_the_capsule(
 ) -> None:
     """Whoever held it; nobody is left to end them one by one."""
     deadline = Deadline.after(20, "a site")
-    with open_site(Network(), tmp_path / "site", deadline=deadline) as site:
+    with open_site(NetworkSpec(), tmp_path / "site", deadline=deadline) as site:
         with (
             shared(site, host, bench.directory / "s") as shares,
             shares.serve(),
         ):
             assert len(sidecars(shares)) >= 2
             # What a SIGKILL of this process would do: the life line is cut.
-            site.capsule.control.close()
+            site.sandbox.control.close()
             poll(
                 lambda: None if sidecars(shares) else True,
                 Deadline.after(5, "the sidecars to be gone"),

@@ -138,7 +138,7 @@ def test_a_mount_of_our_own_will_do(
     with spawn(["sleep", "60"]) as sleeper:
         for _ in range(2):
             with weight.weighed(site, "sleeper", sleeper.pid, 50) as group:
-                assert str(site.capsule.pid) in group.parts
+                assert str(site.sandbox.pid) in group.parts
                 held = (group / "cgroup.procs").read_text().split()
                 assert held == [str(sleeper.pid)]
     assert not group.parent.exists()

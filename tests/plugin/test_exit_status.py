@@ -8,7 +8,7 @@ import pytest
 
 from harness.criteria import DECIDING, REGISTER, Verdict
 from harness.plugin.controller import exit_status
-from harness.report.model import CriterionResult, Results, Run, TestResult
+from harness.report.model import CriterionResult, Results, RunSummary, TestResult
 from tests.plugin.child import ROOT, Child
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ ALL_PASS = {
 def results(*, full: bool, outcome: str = "passed", missing: str = "") -> Results:
     """Make results in which all of the five passed, but for one that is `missing`."""
     return Results(
-        run=Run(id="x", started="", duration_s=0, full=full),
+        run=RunSummary(id="x", started="", duration_s=0, full=full),
         criteria=tuple(
             CriterionResult(
                 id=row.id,

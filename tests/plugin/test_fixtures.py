@@ -41,7 +41,7 @@ STAND_INS = """
         yield SimpleNamespace(directory=directory)
 
 
-    def ensure(stage, vm, ground, progress):
+    def ensure(stage, vm, inputs, progress):
         if stage == "swapped":
             with Path("attempts").open("a") as file:
                 file.write("x")
@@ -53,7 +53,7 @@ STAND_INS = """
 
 
     class Machine:
-        restored_from = Path("frozen")
+        restored_from = Path("saved")
 
         def __init__(self, name, directory):
             self.name = name
@@ -66,9 +66,9 @@ STAND_INS = """
 
 
     @contextmanager
-    def machine_at(stage, vm, *, ground, site, directory, progress):
+    def machine_at(stage, vm, *, inputs, site, directory, progress):
         assert directory.is_dir()
-        assert ground.accelerator.patience == 4.0
+        assert inputs.accelerator.patience == 4.0
         yield Machine(vm, directory)
         with Path("ended").open("a") as file:
             file.write(f"{vm}\\n")

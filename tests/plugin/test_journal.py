@@ -6,7 +6,14 @@ import io
 from typing import TYPE_CHECKING
 
 from harness.plugin.live import Live, render
-from harness.report.journal import Finished, Follower, Journal, Progress, Started, read
+from harness.report.journal import (
+    Finished,
+    Follower,
+    Journal,
+    ProgressLine,
+    Started,
+    read,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 def test_events_of_all_processes_in_order(tmp_path: Path) -> None:
     """Events come back by time, each with its process."""
     for at, worker in ((3, "gw0"), (1, "gw1"), (2, "main")):
-        Journal(tmp_path, worker).write(Progress(text=worker, at=at))
+        Journal(tmp_path, worker).write(ProgressLine(text=worker, at=at))
     assert [(e.at, e.worker) for e in read(tmp_path)] == [
         (1, "gw1"),
         (2, "main"),
@@ -25,7 +32,7 @@ def test_events_of_all_processes_in_order(tmp_path: Path) -> None:
 
 def test_a_torn_line_waits_for_its_rest(tmp_path: Path) -> None:
     """Half a line is not read, and not lost."""
-    whole = Progress(text="x", at=1).model_dump_json().encode() + b"\n"
+    whole = ProgressLine(text="x", at=1).model_dump_json().encode() + b"\n"
     path, follower = tmp_path / "gw0.jsonl", Follower(tmp_path)
     path.write_bytes(whole + whole[:9])
     assert len(follower.look()) == 1
@@ -37,7 +44,7 @@ def test_a_torn_line_waits_for_its_rest(tmp_path: Path) -> None:
 
 def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     """A line cut by a kill and continued by nobody spoils only itself."""
-    good = Progress(text="x", at=1).model_dump_json()
+    good = ProgressLine(text="x", at=1).model_dump_json()
     (tmp_path / "gw0.jsonl").write_text(f'{{"eve\n{good}\n')
     assert len(read(tmp_path)) == 1
 
@@ -47,7 +54,7 @@ def test_following_prints_what_is_left_at_the_end(tmp_path: Path) -> None:
     out, journal = io.StringIO(), Journal(tmp_path, "gw0")
     with Live(tmp_path, out).follow():
         journal.write(Started(nodeid="t", evidence="e"))
-        journal.write(Progress(text="building [image]"))
+        journal.write(ProgressLine(text="building [image]"))
         journal.write(Finished(nodeid="t", outcome="broken", reason="why\nmore"))
     lines = out.getvalue().splitlines()
     assert len(lines) == 2

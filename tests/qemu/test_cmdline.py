@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.qemu import Disk, MachinePlan, Ram, Share
 from harness.qemu.cmdline import build, option
-from tests.spec.strategies import fleets
+from tests.fleet.strategies import fleets
 
 if TYPE_CHECKING:
-    from harness.spec import Fleet
+    from harness.fleet import Fleet
 
 RUN = Path("/run/vm/dev")
 PLAN = MachinePlan(
@@ -154,12 +154,12 @@ def test_a_machine_without_a_site_has_no_nic() -> None:
 
 
 def test_what_no_command_line_can_carry_is_refused_at_once() -> None:
-    """All faults stand in one message."""
+    """All mistakes stand in one message."""
     deep = Path("/run") / ("x" * 100)
     plan = replace(PLAN, directory=deep, name="a\nb", tap="t\0", append="quiet")
     with pytest.raises(InputError) as caught:
         build(plan, qmp_fd=7)
-    keys = [fault.key for fault in caught.value.faults]
+    keys = [mistake.key for mistake in caught.value.mistakes]
     assert keys == ["directory", "directory", "directory", "name", "tap", "kernel"]
 
 

@@ -13,9 +13,9 @@ import yaml
 
 from harness.deadline import Deadline
 from harness.errors import HarnessError, InputError
+from harness.fleet import CloudInit, Vm
 from harness.process import run
 from harness.qemu import disk, seed
-from harness.spec import CloudInit, Vm
 
 if TYPE_CHECKING:
     from pathlib import Path

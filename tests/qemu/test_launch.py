@@ -177,7 +177,7 @@ def test_finds_qemu_behind_the_command_that_entered(directory: Path) -> None:
 
 
 def test_a_killed_owner_takes_qemu_along(directory: Path) -> None:
-    """Without a site too, where no capsule would see to it."""
+    """Without a site too, where no sandbox would see to it."""
     script = (
         "from pathlib import Path; from harness.deadline import Deadline;"
         "from harness.qemu import launch; from tests.qemu.sector import plan; import os"

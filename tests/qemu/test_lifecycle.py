@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, LaunchFailed
+from harness.fleet import Vm
 from harness.process import alive
 from harness.qemu import Init, Journal, Unit
 from harness.qemu.lifecycle import INIT, QEMU, QEMU_END, TAP_DOWN, TAP_UP
-from harness.spec import Vm
 from tests.qemu.sector import BANNER, plan
 from tests.qemu.test_launch import soon, type_keys
 
@@ -32,7 +32,7 @@ WHOLE = [INIT, TAP_UP, QEMU, QEMU_END, TAP_DOWN]
 
 
 @dataclass
-class Lan:
+class LoopbackLan:
     """A site without a network: it counts the taps that are up."""
 
     up: list[str] = field(default_factory=list)
@@ -52,9 +52,9 @@ class Lan:
 
 
 @pytest.fixture
-def lan() -> Lan:
+def lan() -> LoopbackLan:
     """Give a LAN of no wires."""
-    return Lan()
+    return LoopbackLan()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def init(directory: Path, sector: Path) -> Init:
 
 
 @pytest.fixture
-def unit(lan: Lan, init: Init, directory: Path) -> Iterator[Unit]:
+def unit(lan: LoopbackLan, init: Init, directory: Path) -> Iterator[Unit]:
     """Give a unit that runs the boot-sector guest."""
     unit = Unit(
         "sector",
@@ -83,7 +83,9 @@ def unit(lan: Lan, init: Init, directory: Path) -> Iterator[Unit]:
     unit.close()
 
 
-def test_takes_its_steps_in_order(unit: Unit, lan: Lan, directory: Path) -> None:
+def test_takes_its_steps_in_order(
+    unit: Unit, lan: LoopbackLan, directory: Path
+) -> None:
     """The journal in memory and on disk say the same."""
     unit.start(soon())
     assert unit.journal.order == WHOLE[:3]
@@ -112,7 +114,7 @@ def test_a_second_start_keeps_the_disk(unit: Unit, init: Init) -> None:
     assert unit.journal.steps[5].detail == "disk already present, seed already present"
 
 
-def test_tap_down_comes_after_a_crash_of_qemu(unit: Unit, lan: Lan) -> None:
+def test_tap_down_comes_after_a_crash_of_qemu(unit: Unit, lan: LoopbackLan) -> None:
     """QEMU's end is noted with its signal; a next start finds nothing in its way."""
     emulator = unit.start(soon())
     os.kill(emulator.pid, signal.SIGKILL)
@@ -127,7 +129,7 @@ def test_tap_down_comes_after_a_crash_of_qemu(unit: Unit, lan: Lan) -> None:
 
 
 def test_tap_down_comes_when_qemu_does_not(
-    lan: Lan, init: Init, directory: Path
+    lan: LoopbackLan, init: Init, directory: Path
 ) -> None:
     """A launch that fails takes down what was up before it."""
     unit = Unit(

@@ -1,4 +1,4 @@
-"""Freezing and thawing a real, if tiny, guest."""
+"""Saving and restoring a real, if tiny, guest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, MachineError
-from harness.qemu import Disk, Emulator, Frozen, MachinePlan, Ram, disk, launch
+from harness.qemu import Disk, Emulator, MachinePlan, Ram, SavedState, disk, launch
 from harness.qemu import snapshot as subject
 from tests.qemu.sector import BANNER, READY, plan
 from tests.qemu.test_launch import soon, type_keys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def template(directory: Path, home: Path, base: Path) -> MachinePlan:
-    """Plan a machine whose disk and RAM are in `home`, to be frozen there."""
+    """Plan a machine whose disk and RAM are in `home`, to be saved there."""
     home.mkdir(exist_ok=True)
     disk.overlay(home / "disk.qcow2", base, soon())
     ram = Ram(path=home / "ram", shared=True)
@@ -29,7 +29,7 @@ def template(directory: Path, home: Path, base: Path) -> MachinePlan:
 
 @contextmanager
 def copy(directory: Path, home: Path, kind: str) -> Iterator[Emulator]:
-    """Run a private copy of what was frozen in `home`."""
+    """Run a private copy of what was saved in `home`."""
     directory.mkdir()
     own = Disk(path=directory / "disk.qcow2", serial="sector")
     if kind == "template":
@@ -40,25 +40,25 @@ def copy(directory: Path, home: Path, kind: str) -> Iterator[Emulator]:
         ram, incoming = None, False
     made = plan(directory, ram=ram, incoming=incoming, paused=True)
     with launch(replace(made, disk=own), deadline=soon()) as emulator:
-        subject.thaw(emulator.qmp, home, kind, soon())
+        subject.restore(emulator.qmp, home, kind, soon())
         yield emulator
 
 
-def frozen(directory: Path, sector: Path, keys: str) -> str:
-    """Boot the guest, type `keys`, freeze it into `directory/home`."""
+def saved(directory: Path, sector: Path, keys: str) -> str:
+    """Boot the guest, type `keys`, save it into `directory/home`."""
     home = directory / "home"
     made = template(directory / "first", home, sector)
     with launch(made, deadline=soon()) as emulator:
         emulator.console.wait_for(READY, soon("the guest"))
         type_keys(emulator, keys)
-        return subject.freeze(emulator.qmp, home, soon())
+        return subject.save(emulator.qmp, home, soon())
 
 
 def test_copies_go_on_from_the_same_point_and_keep_apart(
     directory: Path, sector: Path
 ) -> None:
     """Two copies at once share nothing but the past; the template stays as it was."""
-    assert frozen(directory, sector, "abc") == "template"
+    assert saved(directory, sector, "abc") == "template"
     home = directory / "home"
     before = {path.name: path.read_bytes() for path in home.iterdir()}
     with (
@@ -77,7 +77,7 @@ def test_copies_go_on_from_the_same_point_and_keep_apart(
 
 def test_a_restore_is_no_boot(directory: Path, sector: Path) -> None:
     """The firmware and the boot sector do not run again."""
-    frozen(directory, sector, "a")
+    saved(directory, sector, "a")
     with copy(directory / "one", directory / "home", "template") as one:
         assert type_keys(one, "x") == "2"
         assert BANNER not in one.console.text
@@ -90,14 +90,14 @@ def test_falls_back_to_a_snapshot_inside_the_disk(
 ) -> None:
     """Where QEMU does not know the capability, RAM goes along with the disk."""
     monkeypatch.setattr(subject, "_IGNORE_SHARED", "x-unheard-of")
-    assert frozen(directory, sector, "abc") == "internal"
+    assert saved(directory, sector, "abc") == "internal"
     with copy(directory / "one", directory / "home", "internal") as one:
         assert type_keys(one, "xW") == "4w"
 
 
 def test_a_state_that_is_cut_short_is_an_error(directory: Path, sector: Path) -> None:
     """A half-written state never becomes a running guest."""
-    frozen(directory, sector, "a")
+    saved(directory, sector, "a")
     state = directory / "home" / "state"
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     with (
@@ -122,13 +122,13 @@ def test_a_write_log_records_the_guests_writes(directory: Path, sector: Path) ->
 
 def test_what_is_frozen_describes_itself(tmp_path: Path) -> None:
     """machine.json reads back as it was written."""
-    facts = Frozen(
+    facts = SavedState(
         kind="template", name="dev", mac="52:54:00:00:00:01", mem=1024, vcpu=2,
         machine_type="q35", accelerator="tcg", cpu="max", qemu="7.2.22",
-        boot_id="24ffb7ed", frozen_at=1.5,
+        boot_id="24ffb7ed", saved_at=1.5,
     )  # fmt: skip
     facts.write(tmp_path)
-    assert Frozen.read(tmp_path) == facts
+    assert SavedState.read(tmp_path) == facts
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"format": 1}', '{"format": 9}'])
@@ -137,4 +137,4 @@ def test_what_is_not_frozen_is_refused(tmp_path: Path, text: str | None) -> None
     if text is not None:
         (tmp_path / "machine.json").write_text(text)
     with pytest.raises(HarnessError, match="harness clean"):
-        Frozen.read(tmp_path)
+        SavedState.read(tmp_path)

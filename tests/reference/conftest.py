@@ -5,5 +5,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-NIXOS = Path(__file__).parents[2] / "harness/image/reference/nixos"
+NIXOS = Path(__file__).parents[2] / "harness/reference/nixos"
 sys.path.insert(0, str(NIXOS / "python"))

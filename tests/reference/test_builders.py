@@ -13,7 +13,7 @@ from nixguest import etc_tree, initrd
 from harness.deadline import Deadline
 from harness.process import run
 
-NIXOS = Path(__file__).parents[2] / "harness/image/reference/nixos"
+NIXOS = Path(__file__).parents[2] / "harness/reference/nixos"
 
 DEPENDENCIES = """\
 kernel/virtio_net.ko.xz: kernel/net/net_failover.ko.xz kernel/net/failover.ko.xz

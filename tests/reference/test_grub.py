@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
 SEARCH = "search --set=drive1 --fs-uuid 1234"
 
 
-class Machine:
+class GrubDisk:
     """A store, a profile directory and a /boot, all in a temporary directory."""
 
     def __init__(self, root: Path) -> None:
@@ -62,12 +62,12 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(tmp_path: Path) -> GrubDisk:
     """Return a machine without generations."""
-    return Machine(tmp_path)
+    return GrubDisk(tmp_path)
 
 
-def test_default_then_all_generations_newest_first(machine: Machine) -> None:
+def test_default_then_all_generations_newest_first(machine: GrubDisk) -> None:
     """The first entry is the system being installed, then come all, newest first."""
     machine.generation(1, "old")
     machine.generation(9, "old")
@@ -82,7 +82,7 @@ def test_default_then_all_generations_newest_first(machine: Machine) -> None:
     assert all(f"init={machine.store}" in line for line in linux)
 
 
-def test_every_named_file_is_there(machine: Machine) -> None:
+def test_every_named_file_is_there(machine: GrubDisk) -> None:
     """Each kernel and initrd of the menu was copied, and is whole."""
     machine.generation(1, "old")
     menu = machine.install(machine.generation(2, "new"))
@@ -94,7 +94,7 @@ def test_every_named_file_is_there(machine: Machine) -> None:
             assert (machine.boot / "kernels" / name).is_file()
 
 
-def test_limit_drops_old_generations(machine: Machine) -> None:
+def test_limit_drops_old_generations(machine: GrubDisk) -> None:
     """ConfigurationLimit bounds the menu, and obsolete kernels go."""
     machine.generation(1, "old")
     machine.install(machine.generation(2, "new"))
@@ -103,7 +103,7 @@ def test_limit_drops_old_generations(machine: Machine) -> None:
     assert machine.kernels == {"new kernel", "new initrd"}
 
 
-def test_whole_files_are_not_copied_again(machine: Machine) -> None:
+def test_whole_files_are_not_copied_again(machine: GrubDisk) -> None:
     """A kernel that is there is left alone: its name came by a rename."""
     system = machine.generation(1, "old")
     machine.install(system)
@@ -114,7 +114,7 @@ def test_whole_files_are_not_copied_again(machine: Machine) -> None:
 
 
 def test_full_boot_leaves_the_old_menu(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: GrubDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a copy fails, the menu still is the old one with all its files."""
     before = machine.install(machine.generation(1, "old"))
@@ -130,14 +130,14 @@ def test_full_boot_leaves_the_old_menu(
     assert {"old kernel", "old initrd"} <= machine.kernels
 
 
-def test_saved_default_only_on_request(machine: Machine) -> None:
+def test_saved_default_only_on_request(machine: GrubDisk) -> None:
     """A saved entry counts only with `boot.loader.grub.default = "saved"`."""
     system = machine.generation(1, "old")
     assert "saved_entry" not in machine.install(system)
     assert 'set default="${saved_entry}"' in machine.install(system, default="saved")
 
 
-def test_system_without_kernel_is_refused(machine: Machine, tmp_path: Path) -> None:
+def test_system_without_kernel_is_refused(machine: GrubDisk, tmp_path: Path) -> None:
     """What cannot boot must not become the default."""
     with pytest.raises(SystemExit, match="no kernel"):
         machine.install(tmp_path)

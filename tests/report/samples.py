@@ -11,7 +11,7 @@ from harness.report.model import (
     ControlResult,
     CriterionResult,
     Results,
-    Run,
+    RunSummary,
     Spread,
     TestResult,
     Timings,
@@ -40,7 +40,7 @@ def results() -> Results:
         "gc-no-estale": GC,
     }
     return Results(
-        run=Run(
+        run=RunSummary(
             id="20260102T030405Z-abcd",
             started="2026-01-02T03:04:05+00:00",
             duration_s=61.5,

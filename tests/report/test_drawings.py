@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.evidence import SeriesKind
-from harness.report.drawings import Interval, Series, draw_all, intervals, slope
+from harness.report.drawings import Chart, Interval, draw_all, intervals, slope
 
 SAMPLES = st.lists(
     st.tuples(st.integers(0, 1000), st.sampled_from((0.0, 1.0)), st.just("ping")),
@@ -55,7 +55,7 @@ def test_slope_of_one_point() -> None:
 def test_each_kind_draws_the_same_twice(kind: SeriesKind) -> None:
     """The same points give the same SVG, in the page's own colour."""
     points = tuple((float(n), float(n % 2), "x") for n in range(10))
-    series = Series(kind.value, kind, points, 3.0, {"switch": 2.0})
+    series = Chart(kind.value, kind, points, 3.0, {"switch": 2.0})
     first, second = (draw_all([series])[0] for _ in range(2))
     assert first == second
     assert "currentColor" in first.svg
@@ -66,8 +66,8 @@ def test_address_and_dns_share_a_timeline() -> None:
     """What the LAN saw is one drawing; an empty series is none."""
     points = ((0.0, 1.0, "ping"), (1.0, 0.0, "ping"), (2.0, 1.0, "ping"))
     both = [
-        Series("address", SeriesKind.ADDRESS, points, None, {}),
-        Series("dns", SeriesKind.DNS, points, None, {}),
-        Series("nothing", SeriesKind.PLOT, (), None, {}),
+        Chart("address", SeriesKind.ADDRESS, points, None, {}),
+        Chart("dns", SeriesKind.DNS, points, None, {}),
+        Chart("nothing", SeriesKind.PLOT, (), None, {}),
     ]
     assert len(draw_all(both)) == 1

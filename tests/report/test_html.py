@@ -16,7 +16,7 @@ from tests.report import samples
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
-class Page(HTMLParser):
+class HtmlPage(HTMLParser):
     """What the tests ask of a page."""
 
     def __init__(self, text: str) -> None:
@@ -65,24 +65,24 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(directory: Path) -> Page:
+def page(directory: Path) -> HtmlPage:
     """Parse its page."""
-    return Page((directory / "index.html").read_text())
+    return HtmlPage((directory / "index.html").read_text())
 
 
-def test_markup_nests(page: Page) -> None:
+def test_markup_nests(page: HtmlPage) -> None:
     """Every tag closes, in order."""
     assert page.unclosed == []
     assert page.open == []
 
 
-def test_nothing_is_loaded_from_elsewhere(directory: Path, page: Page) -> None:
+def test_nothing_is_loaded_from_elsewhere(directory: Path, page: HtmlPage) -> None:
     """The page is one file: no script, no image, no style sheet, no font."""
     assert page.loaded == []
     assert "url(" not in (directory / "index.html").read_text().replace("url(#", "")
 
 
-def test_every_link_leads_somewhere(directory: Path, page: Page) -> None:
+def test_every_link_leads_somewhere(directory: Path, page: HtmlPage) -> None:
     """Links go to files of the report or to places on the page."""
     for link in page.links:
         if link.startswith("#"):
@@ -91,7 +91,7 @@ def test_every_link_leads_somewhere(directory: Path, page: Page) -> None:
             assert (directory / unquote(link)).is_file()
 
 
-def test_all_of_the_register_is_there(page: Page) -> None:
+def test_all_of_the_register_is_there(page: HtmlPage) -> None:
     """Nothing is silently absent."""
     for row in REGISTER:
         assert row.id in page.words
@@ -99,27 +99,27 @@ def test_all_of_the_register_is_there(page: Page) -> None:
         assert f"decided by {row.decided_by}" in page.words
 
 
-def test_what_the_guest_says_is_text(page: Page) -> None:
+def test_what_the_guest_says_is_text(page: HtmlPage) -> None:
     """Markup in reasons is shown, not obeyed."""
     assert "<two> & more" in page.words
     assert "two MACs answer <b>" in page.words
 
 
-def test_series_are_drawn(page: Page) -> None:
+def test_series_are_drawn(page: HtmlPage) -> None:
     """Heartbeat, timeline and inodes are there as drawings with words in them."""
     for words in ("longest gap", "seen from the LAN", "inodes used", "budget"):
         assert words in page.words
     assert "could not be drawn" not in page.words
 
 
-def test_controls_are_shown(page: Page) -> None:
+def test_controls_are_shown(page: HtmlPage) -> None:
     """The matrix appears when there are controls, and only then."""
     assert "killmode-control-group" in page.words
     bare = html.render(samples.results(), Path("/nonexistent"))
     assert "Controls" not in bare
 
 
-def test_headline_counts_the_five(page: Page) -> None:
+def test_headline_counts_the_five(page: HtmlPage) -> None:
     """The first sentence says what was decided."""
     expected = "1 of 5 deciding criteria passed; 1 broken, 1 fail, 2 not-run."
     assert expected in page.words

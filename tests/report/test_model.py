@@ -65,5 +65,5 @@ def test_all_faults_of_a_file_in_one_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         report.load(path)
     assert {"schema", "run.id", "criteria", "tests", "extra"} <= {
-        fault.key for fault in caught.value.faults
+        fault.key for fault in caught.value.mistakes
     }

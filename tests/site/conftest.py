@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.deadline import Deadline
+from harness.fleet import Endpoint, NetworkSpec
 from harness.process import run
 from harness.site import Site, open_site
-from harness.site.capsule import unshare
-from harness.spec import Endpoint, Network
+from harness.site.sandbox import unshare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")
-def network() -> Network:
+def network() -> NetworkSpec:
     """Describe the LAN of a small fleet."""
-    return Network(
+    return NetworkSpec(
         hosts={"dev.example.org": IPv4Address("10.42.97.15")},
         services={"forgejo-mcp": Endpoint(IPv4Address("10.42.97.5"), 8090)},
     )
@@ -41,7 +41,7 @@ def capable() -> None:
 
 @pytest.fixture(scope="module")
 def site(
-    network: Network, capable: None, tmp_path_factory: pytest.TempPathFactory
+    network: NetworkSpec, capable: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """Hold a site for the tests of a module."""
     _ = capable

@@ -15,11 +15,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.fleet import Endpoint, NetworkSpec
 from harness.site import Site, open_site
 from harness.site.site import TUN
-from harness.spec import Endpoint, Network
 
-NETWORK = Network(
+NETWORK = NetworkSpec(
     hosts={"dev.example.org": IPv4Address("10.42.97.15")},
     services={"forgejo-mcp": Endpoint(IPv4Address("10.42.97.5"), 8090)},
 )
@@ -31,7 +31,7 @@ def furnish(site: Site, stack: ExitStack) -> None:
     stack.enter_context(site.watch_address(dev.ip))
     stack.enter_context(site.watch_dns("dev.example.org"))
     deaf = ["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1000; done"]
-    stack.enter_context(site.capsule.spawn(deaf, host="client", grace=0.1))
+    stack.enter_context(site.sandbox.spawn(deaf, host="client", grace=0.1))
     if os.access(TUN, os.R_OK | os.W_OK):
         stack.enter_context(site.tap("dev"))
 
@@ -44,9 +44,9 @@ def hold(directory: Path) -> None:
         furnish(site, stack)
         tell(
             {
-                "inside": site.capsule.processes(),
-                "init": site.capsule.pid,
-                "rootless": site.capsule.rootless,
+                "inside": site.sandbox.processes(),
+                "init": site.sandbox.pid,
+                "rootless": site.sandbox.rootless,
                 "status": site.client.http(IPv4Address("10.42.97.5"), 8090).status,
                 "rcode": site.dns.query("dev.example.org").rcode,
                 "taps": site.taps(),

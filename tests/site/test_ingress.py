@@ -10,16 +10,16 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HostError, ProcessFailed
+from harness.fleet import Endpoint, Ingress
 from harness.host import nginx
 from harness.site import USER, Door, Setup, open_site
-from harness.spec import Endpoint, Ingress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from harness.fleet import NetworkSpec
     from harness.site import Site
-    from harness.spec import Network
 
 LAB = Endpoint(IPv4Address("10.42.97.15"), 8080)
 SPEC = Ingress(
@@ -122,17 +122,17 @@ def test_a_stranger_gets_no_stream(door: Door) -> None:
 
 
 def test_a_broken_configuration_says_so(
-    tmp_path: Path, network: Network, capable: None
+    tmp_path: Path, network: NetworkSpec, capable: None
 ) -> None:
     """With nginx's own words."""
     _ = capable
 
-    def spoil(setup: Setup) -> Setup:
+    def inject_once(setup: Setup) -> Setup:
         return replace(setup, text=f"{setup.text}nonsense;\n")
 
     deadline = Deadline.after(20, "a site")
     with open_site(network, tmp_path / "s", deadline=deadline) as site:
-        site.web_changes.append(spoil)
+        site.web_changes.append(inject_once)
         with (
             pytest.raises(ProcessFailed, match=r'did not start[\s\S]*"nonsense"'),
             site.ingress(SPEC, LAB),

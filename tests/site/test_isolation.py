@@ -63,7 +63,7 @@ def test_the_only_links_are_the_sites_own(site: Site) -> None:
 def test_no_process_of_the_site_is_on_this_computers_network(site: Site) -> None:
     """All of them live in other network namespaces than we do."""
     ours = namespace(os.getpid())
-    inside = site.capsule.processes()
+    inside = site.sandbox.processes()
     assert len(inside) >= 3
     assert all(namespace(pid) != ours for pid in inside)
 
@@ -71,7 +71,7 @@ def test_no_process_of_the_site_is_on_this_computers_network(site: Site) -> None
 def test_nothing_of_ours_listens_on_this_computer(site: Site) -> None:
     """No listening socket in our network namespace belongs to the site or to us."""
     listening = listening_inodes()
-    for pid in [os.getpid(), *site.capsule.processes()]:
+    for pid in [os.getpid(), *site.sandbox.processes()]:
         assert not sockets_of(pid) & listening, pid
 
 

@@ -9,15 +9,15 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HarnessError
+from harness.fleet import Endpoint
 from harness.site import open_site
 from harness.site.lan import Neighbour, parse_neighbours
-from harness.spec import Endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.fleet import NetworkSpec
     from harness.site import Site
-    from harness.spec import Network
 
 DEV = IPv4Address("10.42.97.15")
 OLD_MAC = "52:54:00:97:00:15"
@@ -35,7 +35,7 @@ def test_a_service_answers_on_its_address_and_port(site: Site) -> None:
 
 
 def test_a_service_on_the_gateways_own_address(
-    tmp_path: Path, network: Network, capable: None
+    tmp_path: Path, network: NetworkSpec, capable: None
 ) -> None:
     """Then the gateway itself serves it, without a station of its own."""
     _ = capable
@@ -118,9 +118,9 @@ def test_a_host_goes_with_its_with(site: Site) -> None:
 
 
 def test_an_unknown_host_has_no_sockets(site: Site) -> None:
-    """Asking for one is our error, and the capsule lives on."""
+    """Asking for one is our error, and the sandbox lives on."""
     with pytest.raises(HarnessError, match="no socket on nobody"):
-        site.capsule.open_socket(1, host="nobody", family=2)
+        site.sandbox.open_socket(1, host="nobody", family=2)
     assert site.client.tcp(site.gateway.ip, 53, soon())
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
+from harness.fleet import Endpoint, NetworkSpec
 from harness.site import layout, tap_name
-from harness.spec import Endpoint, Network
 
 
 def at(last: int) -> IPv4Address:
@@ -19,7 +19,7 @@ def at(last: int) -> IPv4Address:
 
 def test_every_host_of_the_network_gets_a_station() -> None:
     """Client, services and the eye are planned; the gateway is the bridge itself."""
-    network = Network(
+    network = NetworkSpec(
         client=at(100),
         services={"forge": Endpoint(at(5), 80), "self": Endpoint(at(1), 81)},
     )
@@ -34,7 +34,7 @@ def test_every_host_of_the_network_gets_a_station() -> None:
 
 def test_the_eye_stays_clear_of_every_address_spoken_for() -> None:
     """Client, DNS names, services and machines come first."""
-    network = Network(
+    network = NetworkSpec(
         client=at(254),
         hosts={"a.example.org": at(253)},
         services={"forge": Endpoint(at(252), 80)},
@@ -44,14 +44,14 @@ def test_the_eye_stays_clear_of_every_address_spoken_for() -> None:
 
 def test_the_eye_asks_with_macs_that_no_host_has() -> None:
     """Its 64 variants differ from a host's in the second byte."""
-    eye = layout.plan(Network()).stations[-1]
+    eye = layout.plan(NetworkSpec()).stations[-1]
     assert eye.mac.startswith("02:01:")
     assert layout.mac_of(at(254)).startswith("02:00:")
 
 
 def test_a_full_subnet_is_the_users_mistake() -> None:
     """No room for the eye is an InputError that names the subnet."""
-    network = Network(
+    network = NetworkSpec(
         subnet=IPv4Network("10.0.0.0/28"), gateway=IPv4Address("10.0.0.1")
     )
     everyone = list(network.subnet.hosts())
@@ -61,7 +61,7 @@ def test_a_full_subnet_is_the_users_mistake() -> None:
 
 def test_two_hosts_of_one_name_are_refused() -> None:
     """A service called client would share a namespace with the client."""
-    network = Network(services={"client": Endpoint(at(5), 80)})
+    network = NetworkSpec(services={"client": Endpoint(at(5), 80)})
     with pytest.raises(InputError, match="client"):
         layout.plan(network)
 
@@ -84,5 +84,5 @@ def test_no_name_breaks_out_of_a_script(name: str) -> None:
 def test_a_directory_name_stays_one_word() -> None:
     """Quotes and blanks in the site's directory are quoted."""
     directory = Path("/tmp/it's a site")  # noqa: S108 - a name, never opened
-    script = layout.capsule_script(layout.plan(Network()), directory)
+    script = layout.capsule_script(layout.plan(NetworkSpec()), directory)
     assert r"exec 9<'/tmp/it'\''s a site'" in script

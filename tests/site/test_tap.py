@@ -86,7 +86,7 @@ def test_a_machine_on_a_tap_is_on_the_lan(site: Site) -> None:
     with site.tap("dev") as name:
         addresses = [site.client.ip.packed.hex(), "0a2a6110"]
         program = [sys.executable, "-I", "-S", "-c", ASK_THROUGH_TAP, name, *addresses]
-        with site.capsule.spawn(program, stdout=PIPE) as asking:
+        with site.sandbox.spawn(program, stdout=PIPE) as asking:
             assert asking.outer.stdout is not None
             answered = asking.outer.stdout.readline().decode().strip()
     assert answered == site.client.mac

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, Fault, GuestFailure, InputError
+from harness.errors import DeadlineExpired, GuestFailure, InputError, Mistake
 from harness.machine.adopted import shim
 from harness.process import run, spawn
 from harness.qemu import Emulator, Unit, qmp
@@ -292,8 +292,8 @@ class AdoptedUnit(Unit):
             told["STATE_DIRECTORY"] = states
         clean = ["env", "-i", *(f"{name}={value}" for name, value in told.items())]
         place = unit.last("WorkingDirectory", "/").removeprefix("-")
-        ground = ["unshare", "--mount", "sh", str(self._directory / "ground.sh")]
-        return self._site.enter([*ground, "env", "-C", place, *clean, *argv])
+        inputs = ["unshare", "--mount", "sh", str(self._directory / "ground.sh")]
+        return self._site.enter([*inputs, "env", "-C", place, *clean, *argv])
 
     def _prepare(self) -> None:
         """Lay out what stands between the units and this computer."""
@@ -322,10 +322,10 @@ class AdoptedUnit(Unit):
             f"mount --bind {shlex.quote(str(stand_in))} {shlex.quote(path)}"
             for path in emulators(self.units)
         )
-        ground = _GROUND.format(
+        inputs = _GROUND.format(
             directory=shlex.quote(str(self._directory)), emulators=covers
         )
-        (self._directory / "ground.sh").write_text(ground)
+        (self._directory / "ground.sh").write_text(inputs)
 
 
 def emulators(units: Units) -> list[str]:
@@ -346,8 +346,10 @@ def emulators(units: Units) -> list[str]:
     there = {os.path.realpath(where) for where in resolved.values() if where}
     if not there:
         told = ", ".join(resolved) or "no command of theirs names one"
-        fault = Fault("--unit", "ExecStart", told, "a QEMU that is on this computer")
-        raise InputError("the units start no QEMU", [fault])
+        mistake = Mistake(
+            "--unit", "ExecStart", told, "a QEMU that is on this computer"
+        )
+        raise InputError("the units start no QEMU", [mistake])
     return sorted(there)
 
 

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import GuestFailure
+from harness.fleet import Vm
 from harness.machine.adopted.command import CommandLine
 from harness.machine.adopted.life import AdoptedUnit
 from harness.machine.handle import REBOOT_S, Machine, Reboot
 from harness.machine.lifetimes import LAB, lifetime
 from harness.machine.recipe import Recipe, gateway_of
 from harness.qemu import Disk, Journal, MachinePlan
-from harness.spec import Vm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.fleet import LabSpec
     from harness.host import Accelerator
     from harness.machine.adopted.units import Units
     from harness.site import Site
-    from harness.spec import Lab
 
 _BOOT_S = 75.0
 _LAUNCH_S = 60.0
@@ -149,7 +149,7 @@ def adopt(
     directory: Path,
     accelerator: Accelerator,
     *,
-    lab: Lab = LAB,
+    lab: LabSpec = LAB,
 ) -> Iterator[AdoptedMachine]:
     """Start a machine by its own units, and yield it once cloud-init is through.
 

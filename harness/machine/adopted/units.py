@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -191,16 +191,16 @@ class Units:
 
 def read(paths: Sequence[Path]) -> Units:
     """Read the units of one machine. Raises InputError with all that is wrong."""
-    faults: list[Fault] = []
-    found = [unit for path in paths if (unit := _read(path, faults)) is not None]
+    mistakes: list[Mistake] = []
+    found = [unit for path in paths if (unit := _read(path, mistakes)) is not None]
     services = [unit for unit in found if not unit.oneshot]
     if len(services) != 1:
         names = ", ".join(unit.name for unit in services) or "none"
         allowed = "one service that is no oneshot: the machine's"
-        faults.append(Fault("--unit", "", names, allowed))
-    faults += _absent(found)
-    if faults:
-        raise InputError("the units cannot be adopted", faults)
+        mistakes.append(Mistake("--unit", "", names, allowed))
+    mistakes += _absent(found)
+    if mistakes:
+        raise InputError("the units cannot be adopted", mistakes)
     return _ordered(found, services[0])
 
 
@@ -230,8 +230,8 @@ def _ordered(found: list[UnitFile], main: UnitFile) -> Units:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         cycle = " → ".join(error.args[1])
-        fault = Fault("--unit", "After", cycle, "an order without a cycle")
-        raise InputError("the units cannot be adopted", [fault]) from error
+        mistake = Mistake("--unit", "After", cycle, "an order without a cycle")
+        raise InputError("the units cannot be adopted", [mistake]) from error
     earlier, open_ = set[str](), [main.name]
     while open_:
         fresh = graph[open_.pop()] - earlier
@@ -242,7 +242,7 @@ def _ordered(found: list[UnitFile], main: UnitFile) -> Units:
     return Units(tuple(before), main, tuple(stray))
 
 
-def _absent(found: list[UnitFile]) -> Iterator[Fault]:
+def _absent(found: list[UnitFile]) -> Iterator[Mistake]:
     """Name the services that are required and were not given."""
     names = {unit.name for unit in found}
     for unit in found:
@@ -250,10 +250,10 @@ def _absent(found: list[UnitFile]) -> Iterator[Fault]:
             for other in unit.all(key):
                 if other.endswith(".service") and other not in names:
                     allowed = "a unit that is given with --unit as well"
-                    yield Fault(str(unit.path), key, other, allowed)
+                    yield Mistake(str(unit.path), key, other, allowed)
 
 
-def _read(path: Path, faults: list[Fault]) -> UnitFile | None:
+def _read(path: Path, mistakes: list[Mistake]) -> UnitFile | None:
     """Read a unit file, then the drop-ins that lie beside it in `<name>.d`."""
     unit = UnitFile(path, path.name, {})
     drop_ins = path.with_name(f"{path.name}.d").glob("*.conf")
@@ -261,13 +261,15 @@ def _read(path: Path, faults: list[Fault]) -> UnitFile | None:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
-            faults.append(Fault(str(file), "", "", f"a readable unit file ({error})"))
+            mistakes.append(
+                Mistake(str(file), "", "", f"a readable unit file ({error})")
+            )
             return None
-        _merge(unit, file, text, faults)
+        _merge(unit, file, text, mistakes)
     return unit
 
 
-def _merge(unit: UnitFile, path: Path, text: str, faults: list[Fault]) -> None:
+def _merge(unit: UnitFile, path: Path, text: str, mistakes: list[Mistake]) -> None:
     """Take all settings of one file."""
     section = ""
     for number, line in _lines(text):
@@ -275,15 +277,17 @@ def _merge(unit: UnitFile, path: Path, text: str, faults: list[Fault]) -> None:
         if line.startswith("["):
             section = line.strip("[]")
             if section not in _SECTIONS and not section.startswith("X-"):
-                faults.append(Fault(where, line, "", "[Unit], [Service] or [Install]"))
+                mistakes.append(
+                    Mistake(where, line, "", "[Unit], [Service] or [Install]")
+                )
             continue
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
-            faults.append(Fault(where, line, "", "a setting, KEY=VALUE"))
+            mistakes.append(Mistake(where, line, "", "a setting, KEY=VALUE"))
         elif (section, key) in _KEPT:
             unit.settings[key] = (_BOOLEANS.get(value, value),)
         elif not section.startswith("X-") and not key.startswith("X-"):
-            faults += _take(unit, where, key, value)
+            mistakes += _take(unit, where, key, value)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -303,12 +307,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield began, held
 
 
-def _take(unit: UnitFile, where: str, key: str, value: str) -> Iterator[Fault]:
+def _take(unit: UnitFile, where: str, key: str, value: str) -> Iterator[Mistake]:
     """Keep one setting, and yield what is wrong with it."""
     if key in _IDLE:
         return
     if key not in _LISTS | _COMMANDS | _WORDS | _VALUES:
-        yield Fault(where, key, value, "no setting that is understood here")
+        yield Mistake(where, key, value, "no setting that is understood here")
         return
     if not value:
         unit.settings[key] = ()
@@ -316,7 +320,7 @@ def _take(unit: UnitFile, where: str, key: str, value: str) -> Iterator[Fault]:
     try:
         unit.settings[key] = (*unit.all(key), *_values(key, value, unit.name))
     except ValueError as error:
-        yield Fault(where, key, value, str(error))
+        yield Mistake(where, key, value, str(error))
 
 
 def _values(key: str, value: str, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The capsule's first process: holds its namespaces, reaps, hands out sockets.
+"""The sandbox's first process: holds its namespaces, reaps, hands out sockets.
 
     init.py SCRIPT             SCRIPT is a file for sh that makes what is inside
 

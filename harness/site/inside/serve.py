@@ -20,7 +20,7 @@ WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 MASK_LENGTH = 4
 
 
-class Page(BaseHTTPRequestHandler):
+class PageHandler(BaseHTTPRequestHandler):
     """All there is to see."""
 
     protocol_version = "HTTP/1.1"
@@ -85,7 +85,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, handle: int) -> None:
         listening = socket.socket(fileno=handle)
-        super().__init__(listening.getsockname(), Page, bind_and_activate=False)
+        super().__init__(listening.getsockname(), PageHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
 
@@ -95,7 +95,7 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until killed."""
-    Page.service = sys.argv[1]
+    PageHandler.service = sys.argv[1]
     Server(int(sys.argv[2])).serve_forever()
 
 

@@ -40,7 +40,7 @@ FRAME_MAX = 256
 ETHERNET_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 
 
-class Journal:
+class SampleLog:
     """Where samples go, in the order in which they were settled."""
 
     def write(self, at: float, kind: str, **more: object) -> None:
@@ -77,7 +77,7 @@ class Probe(Protocol):
 class Questions:
     """Open questions of one kind, by what their answer will carry."""
 
-    def __init__(self, kind: str, journal: Journal) -> None:
+    def __init__(self, kind: str, journal: SampleLog) -> None:
         self.kind = kind
         self.journal = journal
         self.asked: dict[int, float] = {}
@@ -112,7 +112,7 @@ class Ping:
 
     last_window = float("inf")
 
-    def __init__(self, address: str, journal: Journal) -> None:
+    def __init__(self, address: str, journal: SampleLog) -> None:
         self.address = address
         self.questions = Questions("ping", journal)
         self.identity = os.getpid() & 0xFFFF
@@ -149,7 +149,9 @@ class HalfConnect:
 
     last_window = float("inf")
 
-    def __init__(self, address: str, source: str, port: int, journal: Journal) -> None:
+    def __init__(
+        self, address: str, source: str, port: int, journal: SampleLog
+    ) -> None:
         self.address = address
         self.port = port
         self.questions = Questions(f"tcp:{port}", journal)
@@ -196,7 +198,7 @@ class WhoHas:
 
     last_window = LAST_WINDOW
 
-    def __init__(self, address: str, source: str, mac: str, journal: Journal) -> None:
+    def __init__(self, address: str, source: str, mac: str, journal: SampleLog) -> None:
         self.address = socket.inet_aton(address)
         self.source = socket.inet_aton(source)
         self.mac = bytes.fromhex(mac.replace(":", ""))
@@ -243,11 +245,11 @@ class WhoHas:
         return bool(self.asked)
 
 
-class Watch:
+class AddressSampler:
     """The beat, and what happens between two."""
 
     def __init__(
-        self, probes: list[Probe], journal: Journal, period: float, timeout: float
+        self, probes: list[Probe], journal: SampleLog, period: float, timeout: float
     ) -> None:
         self.probes = {probe.wire.fileno(): probe for probe in probes}
         self.journal = journal
@@ -325,7 +327,7 @@ def main() -> None:
         # Two cores shared with an emulator: a late question would look like an outage
         # of our own. Refused to an ordinary user, who then sees it in the gaps.
         os.setpriority(os.PRIO_PROCESS, 0, -10)
-    journal = Journal()
+    journal = SampleLog()
     who_has = WhoHas(told["address"], told["arp_source"], told["arp_mac"], journal)
     who_has.wire = socket.socket(fileno=told["arp_fd"])
     probes: list[Probe] = [Ping(told["address"], journal), who_has]
@@ -333,7 +335,7 @@ def main() -> None:
         HalfConnect(told["address"], told["source"], port, journal)
         for port in told["ports"]
     ]
-    Watch(probes, journal, told["period"], told["timeout"]).run()
+    AddressSampler(probes, journal, told["period"], told["timeout"]).run()
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Question:
         }
 
 
-class Watch:
+class DnsSampler:
     """The beat, and what happens between two."""
 
     def __init__(self, name: str, server: str, period: float, timeout: float) -> None:
@@ -162,7 +162,7 @@ def main() -> None:
     told = json.loads(sys.argv[1])
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)
-    Watch(told["name"], told["server"], told["period"], told["timeout"]).run()
+    DnsSampler(told["name"], told["server"], told["period"], told["timeout"]).run()
 
 
 if __name__ == "__main__":

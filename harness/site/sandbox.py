@@ -3,7 +3,7 @@
     this process ── socket ──▶ unshare ▶ init (PID 1 inside) : mount, PID, net [, user]
                 └─ nsenter ──▶ QEMU, dnsmasq, watchers, service hosts
 
-The socket is the life line: whoever holds the other end owns the capsule. When that
+The socket is the life line: whoever holds the other end owns the sandbox. When that
 process ends, SIGKILL included, init sees the end of the stream and ends too; the kernel
 then kills every process of the PID namespace, and with the last of them go the mounts,
 the network namespaces and every link and address in them.
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INSIDE = Path(__file__).parent / "inside"
-_LOG = "capsule.log"
-_SCRIPT = "capsule.sh"
+_LOG = "sandbox.log"
+_SCRIPT = "sandbox.sh"
 _ANSWER_MAX = 4096
 _CLOSE_GRACE = 5.0
 _SCRIPT_BUDGET = 20.0
@@ -45,7 +45,7 @@ _UCRED = struct.Struct("3i")
 
 @dataclass(frozen=True)
 class Resident:
-    """A process in the capsule that we started.
+    """A process in the sandbox that we started.
 
     `pid` is the process itself as this computer counts; `outer` is the nsenter before
     it, whose end tells how it ended.
@@ -66,11 +66,11 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Capsule:
+class Sandbox:
     """The namespaces, by descriptors of ours.
 
     A PID may be someone else's by the time it is used, and then a command meant for
-    the capsule would run on this computer; a descriptor leads to nothing or the right
+    the sandbox would run on this computer; a descriptor leads to nothing or the right
     one. `doors` are those of the namespaces by kind, `root` that of the directory tree.
     """
 
@@ -128,7 +128,7 @@ class Capsule:
         """Run a shell script that takes something away, best it can.
 
         Part of a cleanup, so it never raises: what it could not do is logged, and the
-        end of the capsule does it.
+        end of the sandbox does it.
         """
         try:
             self.script(text, awaited)
@@ -141,7 +141,7 @@ class Capsule:
         """Make a socket that lives on a host of the LAN, usable from this process.
 
         `kind`, `family` and `protocol` are those of `socket.socket`. Raises
-        HarnessError when the capsule cannot make one.
+        HarnessError when the sandbox cannot make one.
         """
         request = json.dumps(
             {"host": host, "family": family, "type": kind, "protocol": protocol}
@@ -152,7 +152,7 @@ class Capsule:
             self.control.send(request.encode())
             answer, handles, _, _ = socket.recv_fds(self.control, _ANSWER_MAX, 1)
         if not handles:
-            seen = json.loads(answer)["error"] if answer else "the capsule has ended"
+            seen = json.loads(answer)["error"] if answer else "the sandbox has ended"
             raise HarnessError(f"no socket on {host or 'the gateway'}", seen=seen)
         return socket.socket(fileno=handles[0])
 
@@ -188,7 +188,7 @@ class Capsule:
                 end(resident, grace=grace)
 
     def processes(self) -> list[int]:
-        """List the PIDs, as this computer counts, of what lives in the capsule."""
+        """List the PIDs, as this computer counts, of what lives in the sandbox."""
         ours = Path(f"/proc/self/fd/{self.doors['pid']}").readlink().name
         pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
         inside = (pid for pid in pids if _namespace(pid, "pid") == ours)
@@ -212,8 +212,8 @@ def end(resident: Resident, *, grace: float) -> None:
 @contextmanager
 def open_capsule(
     layout: plans.Layout, directory: Path, *, deadline: Deadline
-) -> Iterator[Capsule]:
-    """Hold a capsule with its LAN for the length of the `with`.
+) -> Iterator[Sandbox]:
+    """Hold a sandbox with its LAN for the length of the `with`.
 
     `directory` takes the script and the log of its making. Raises HostError when this
     computer does not allow the namespaces, ProcessFailed when the LAN cannot be made.
@@ -243,7 +243,7 @@ def open_capsule(
             for kind in kinds
         }
         root = _open(stack, f"/proc/{pid}/root", os.O_PATH)
-        yield Capsule(directory, pid, ours, doors, root)
+        yield Sandbox(directory, pid, ours, doors, root)
 
 
 def unshare(*, rootless: bool) -> list[str]:
@@ -274,7 +274,7 @@ def _await_init(ours: socket.socket, log: Path, deadline: Deadline) -> int:
     try:
         said, ancillary, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(_UCRED.size))
     except TimeoutError as error:
-        raise deadline.error("the capsule's first process is not up") from error
+        raise deadline.error("the sandbox's first process is not up") from error
     for level, kind, data in ancillary:
         if said and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
@@ -300,7 +300,7 @@ def _close(ours: socket.socket, holder: Popen[bytes]) -> None:
     with suppress(HarnessError):
         poll(
             holder.poll,
-            Deadline.after(_CLOSE_GRACE, "the capsule to end"),
+            Deadline.after(_CLOSE_GRACE, "the sandbox to end"),
             interval=0.002,
         )
 
@@ -312,13 +312,13 @@ def _inner_pid(outer: Popen[bytes]) -> int:
     def first_child() -> int | None:
         if outer.poll() is not None:
             raise ProcessFailed(
-                f"exit status {outer.returncode} before it was in the capsule",
+                f"exit status {outer.returncode} before it was in the sandbox",
                 seen=repr(outer.args),
             )
         listed = children.read_text().split()
         return int(listed[0]) if listed else None
 
-    awaited = Deadline.after(_SCRIPT_BUDGET, "nsenter to join the capsule")
+    awaited = Deadline.after(_SCRIPT_BUDGET, "nsenter to join the sandbox")
     return poll(first_child, awaited, interval=0.001)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from harness.stage.graph import Ground, Stage, lineage
+from harness.stage.graph import RunInputs, Stage, lineage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.qemu import MachinePlan
 
 
-class Spoiler(Protocol):
+class Injection(Protocol):
     """What stages need to know of a fault (`harness.fault.Fault`)."""
 
     @property
@@ -33,7 +33,7 @@ class Spoiler(Protocol):
 
     @property
     def after(self) -> str:
-        """The stage that is spoiled."""
+        """The stage that its own comes after."""
         ...
 
     @property
@@ -42,63 +42,63 @@ class Spoiler(Protocol):
         ...
 
     @property
-    def spoils(self) -> bool:
+    def injects_once(self) -> bool:
         """Whether `spoil` does anything, so that a stage is worth it."""
         ...
 
-    def touches(self, machine: str) -> bool:
+    def affects(self, machine: str) -> bool:
         """Whether it is about the machine of this name."""
         ...
 
-    def plan(self, plan: MachinePlan) -> MachinePlan:
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Change the command line of a machine under test."""
         ...
 
-    def spoil(self, machine: Machine, ground: Ground) -> None:
+    def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
         """Change the machine of the stage `after`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class FaultyGround(Ground):
+class FaultyInputs(RunInputs):
     """What every stage of a run under a fault stands on."""
 
-    fault: Spoiler
+    fault: Injection
 
 
-def route(stage: str, vm: str, ground: Ground) -> tuple[Stage, ...]:
-    """Return the stages on the way to the named one, the spoiled one among them.
+def route(stage: str, vm: str, inputs: RunInputs) -> tuple[Stage, ...]:
+    """Return the stages on the way to the named one, the fault's own among them.
 
     Raises HarnessError when there is no such stage.
     """
     line = lineage(stage)
-    fault = fault_of(vm, ground)
-    if fault is None or not fault.spoils:
+    fault = fault_of(vm, inputs)
+    if fault is None or not fault.injects_once:
         return tuple(line)
     way: list[Stage] = []
     for each in line:
         way.append(each)
         if each.name == fault.after:
             name = f"{each.name}+{fault.name}"
-            title = f"spoiled by {fault.name}"
-            way.append(Stage(name, each.name, title, fault.spoil))
+            title = f"with {fault.name} injected"
+            way.append(Stage(name, each.name, title, fault.inject_once))
     return tuple(way)
 
 
-def fault_of(vm: str, ground: Ground) -> Spoiler | None:
+def fault_of(vm: str, inputs: RunInputs) -> Injection | None:
     """Return the fault of a ground, if it has one and that is about this machine."""
-    if isinstance(ground, FaultyGround) and ground.fault.touches(vm):
-        return ground.fault
+    if isinstance(inputs, FaultyInputs) and inputs.fault.affects(vm):
+        return inputs.fault
     return None
 
 
-def adapter(vm: str, ground: Ground) -> Callable[[MachinePlan], MachinePlan]:
+def adapter(vm: str, inputs: RunInputs) -> Callable[[MachinePlan], MachinePlan]:
     """Return what has the last word on the command line of a machine under test."""
-    fault = fault_of(vm, ground)
-    return (lambda plan: plan) if fault is None else fault.plan
+    fault = fault_of(vm, inputs)
+    return (lambda plan: plan) if fault is None else fault.alter_command_line
 
 
-def shell(vm: str, ground: Ground) -> str:
+def shell(vm: str, inputs: RunInputs) -> str:
     """Return what the machine runs in, which a fault alone can change."""
-    fault = fault_of(vm, ground)
+    fault = fault_of(vm, inputs)
     return "vm" if fault is None else fault.shell

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.spec import Fleet
+from harness.fleet import Fleet
 
 LOWER = string.ascii_lowercase
 NAME_TAIL = LOWER + string.digits + "-"

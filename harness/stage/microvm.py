@@ -89,9 +89,9 @@ nix-store -qR "$system"
 """
 
 
-def digest(frozen: Path) -> str:
-    """Digest what a host's system is made of: a frozen stage, and this code."""
-    made = sha256(frozen.name.encode())
+def digest(saved: Path) -> str:
+    """Digest what a host's system is made of: a saved stage, and this code."""
+    made = sha256(saved.name.encode())
     for source in (__file__, microvm.__file__, command.__file__, _INIT):
         made.update(Path(source).read_bytes())
     return made.hexdigest()[:16]

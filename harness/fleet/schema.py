@@ -9,9 +9,9 @@ import json
 from importlib import resources
 from typing import Any
 
-from harness.spec.models import Fleet
+from harness.fleet.models import Fleet
 
-COMMITTED = resources.files("harness.spec") / "fleet.schema.json"
+COMMITTED = resources.files("harness.fleet") / "fleet.schema.json"
 
 
 def json_schema() -> dict[str, Any]:

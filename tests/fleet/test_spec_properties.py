@@ -1,4 +1,4 @@
-"""Whatever a file holds: a fleet, or exactly one error that lists the faults."""
+"""Whatever a file holds: a fleet, or exactly one error that lists the mistakes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import spec
 from harness.errors import InputError
-from tests.spec.strategies import (
+from harness.fleet import Fleet, json_schema, parse_nix_json, parse_toml
+from tests.fleet.strategies import (
     as_toml,
     fleets,
     near_misses,
@@ -24,7 +24,7 @@ from tests.spec.strategies import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VALIDATOR = jsonschema.Draft202012Validator(spec.json_schema())
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 TOML_BITS = st.sampled_from(
     [
         *("[", "]", "[[", "]]", "{", "}", "=", ",", ".", '"', "'''", '"""', "\\u0000"),
@@ -43,15 +43,15 @@ steady = settings(
 )
 
 
-def verdict(parse: Callable[[], spec.Fleet]) -> spec.Fleet | InputError:
-    """Parse, and hold an error to its promise: one message with at least one fault."""
+def verdict(parse: Callable[[], Fleet]) -> Fleet | InputError:
+    """Parse, and demand of an error one message with at least one mistake."""
     try:
         return parse()
     except InputError as error:
         caught = error
-    assert caught.faults
-    assert len(caught.faults) == len(set(caught.faults))
-    assert len(str(caught).splitlines()) == 1 + len(caught.faults)
+    assert caught.mistakes
+    assert len(caught.mistakes) == len(set(caught.mistakes))
+    assert len(str(caught).splitlines()) == 1 + len(caught.mistakes)
     assert str(caught).encode()
     return caught
 
@@ -60,15 +60,15 @@ def verdict(parse: Callable[[], spec.Fleet]) -> spec.Fleet | InputError:
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_a_fleet_or_one_error(text: str) -> None:
     """Arbitrary text never escapes as another exception, read either way."""
-    verdict(lambda: spec.parse_toml(text))
-    verdict(lambda: spec.parse_nix_json(text))
+    verdict(lambda: parse_toml(text))
+    verdict(lambda: parse_nix_json(text))
 
 
 @steady
 @given(st.lists(TOML_BITS, max_size=40).map("".join))
 def test_any_toml_like_text_is_a_fleet_or_one_error(text: str) -> None:
     """Text made of TOML's own tokens reaches deeper than arbitrary text."""
-    verdict(lambda: spec.parse_toml(text))
+    verdict(lambda: parse_toml(text))
 
 
 @steady
@@ -77,26 +77,26 @@ def test_a_near_miss_is_a_fleet_or_one_error(raw: dict[str, Any]) -> None:
     """Changing a few places of a valid spec is either harmless or reported."""
     text = as_toml(raw)
     assert tomllib.loads(text) == raw
-    verdict(lambda: spec.parse_toml(text))
+    verdict(lambda: parse_toml(text))
 
 
 @steady
 @given(rubbish())
 def test_any_json_is_a_fleet_or_one_error(data: object) -> None:
     """Any JSON value, as the VMs or as the whole."""
-    verdict(lambda: spec.parse_nix_json(json.dumps(data)))
-    verdict(lambda: spec.parse_nix_json(json.dumps({"dev": data})))
+    verdict(lambda: parse_nix_json(json.dumps(data)))
+    verdict(lambda: parse_nix_json(json.dumps({"dev": data})))
 
 
 @steady
 @given(raw_fleets())
 def test_a_valid_spec_loads_and_fits_the_schema(raw: dict[str, Any]) -> None:
     """What loads is what the published schema allows, and survives a round trip."""
-    fleet = spec.parse_toml(as_toml(raw))
+    fleet = parse_toml(as_toml(raw))
     VALIDATOR.validate(raw)
     dumped = fleet.model_dump(mode="json", by_alias=True, exclude_none=True)
     VALIDATOR.validate(dumped)
-    again = spec.parse_toml(as_toml(dumped))
+    again = parse_toml(as_toml(dumped))
     assert again == fleet
     assert again.digest == fleet.digest
 
@@ -105,16 +105,16 @@ def test_a_valid_spec_loads_and_fits_the_schema(raw: dict[str, Any]) -> None:
 @given(raw_fleets())
 def test_nix_json_gives_the_same_vms(raw: dict[str, Any]) -> None:
     """VMs from JSON beside a TOML file equal the VMs inside that file."""
-    fleet = spec.parse_toml(as_toml(raw))
+    fleet = parse_toml(as_toml(raw))
     rest = {key: value for key, value in raw.items() if key != "vms"}
     nulls = {name: {"cpuWeight": None, **vm} for name, vm in raw["vms"].items()}
     companion = (as_toml(rest), "fleet.toml")
-    assert fleet == spec.parse_nix_json(json.dumps(nulls), companion=companion)
+    assert fleet == parse_nix_json(json.dumps(nulls), companion=companion)
 
 
 @steady
 @given(fleets())
-def test_a_throwaway_machine_is_never_larger(fleet: spec.Fleet) -> None:
+def test_a_throwaway_machine_is_never_larger(fleet: Fleet) -> None:
     """Scaling only ever takes away, and says so for each value it changed."""
     changed = 0
     for name, vm in fleet.vms.items():
@@ -132,7 +132,7 @@ def test_a_throwaway_machine_is_never_larger(fleet: spec.Fleet) -> None:
 
 @steady
 @given(fleets())
-def test_nothing_of_a_vm_breaks_out_of_a_qemu_option(fleet: spec.Fleet) -> None:
+def test_nothing_of_a_vm_breaks_out_of_a_qemu_option(fleet: Fleet) -> None:
     """Name, tap, MAC and address hold no character that QEMU's options give meaning."""
     for vm in fleet.vms.values():
         assert not set(",=\"'\n\\ ") & set(f"{vm.name}{vm.tap}{vm.mac}{vm.ip}")
@@ -144,7 +144,5 @@ def test_nothing_of_a_vm_breaks_out_of_a_qemu_option(fleet: spec.Fleet) -> None:
 def test_deep_nesting_is_a_fault(opening: str, depth: int) -> None:
     """A document nested beyond what the parser can follow is refused, not fatal."""
     inner = opening.partition("= ")[2]
-    assert isinstance(
-        verdict(lambda: spec.parse_toml(opening + inner * depth)), InputError
-    )
-    assert isinstance(verdict(lambda: spec.parse_nix_json("[" * depth)), InputError)
+    assert isinstance(verdict(lambda: parse_toml(opening + inner * depth)), InputError)
+    assert isinstance(verdict(lambda: parse_nix_json("[" * depth)), InputError)

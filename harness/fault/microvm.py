@@ -35,16 +35,15 @@ _READS = "every file of every live closure reads back"
 
 
 class SharedStore(Fault):
-    """Two collectors on one store, and neither knows the other's roots."""
+    """The host collects its garbage, and the guest has some of it in use."""
 
     name = "shared-store-host-gc"
-    story = "the host collects its garbage, and the guest has some of it in use"
     source = "microvm.nix#466, #134, #364; kernel fs/overlayfs/super.c"
     expects = must_fail(store.CRITERION, _READS)
     tests: ClassVar[tuple[str, ...]] = store.AGED
     shell = "microvm"
 
-    def wake(self, machine: Machine) -> None:
+    def inject(self, machine: Machine) -> None:
         """Use a tool of the host's; have the host collect when the guest has."""
         if not isinstance(machine, MicroVm):
             raise MachineError(f"{machine.name} runs on no host's store")
@@ -57,11 +56,10 @@ class SharedStore(Fault):
         follow(machine.store, "collect_garbage", machine.host_store.collect_garbage)
 
 
-class OldWorld(SharedStore):
-    """All that the migration is about, at once: `harness before-after` is this."""
+class SharedHost(SharedStore):
+    """The guest is still a microvm: the host's kernel and store, a small root."""
 
-    name = "old-world"
-    story = "the guest is still a microvm: the host's kernel and store, a small root"
+    name = "microvm"
     source = "microvm.nix lib/runners/qemu.nix, doc/src/shares.md; #466, #283, #50"
     expects = MappingProxyType(
         {

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.spec.cloudinit import check_network_config, check_user_data
-from harness.spec.crosscheck import crosscheck
-from harness.spec.fields import (
+from harness.fleet.cloudinit import check_network_config, check_user_data
+from harness.fleet.crosscheck import crosscheck
+from harness.fleet.fields import (
     HOST_PATTERN,
     NAME_PATTERN,
     NAME_RULE,
@@ -65,7 +65,7 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-class Model(BaseModel):
+class FleetModel(BaseModel):
     """What all parts share: frozen, and no setting that nobody reads."""
 
     model_config = ConfigDict(
@@ -77,7 +77,7 @@ class Model(BaseModel):
     )
 
 
-class CloudInit(Model):
+class CloudInit(FleetModel):
     """What cloud-init finds on the seed ISO; empty means the derived default."""
 
     user_data: Annotated[str, AfterValidator(check_user_data)] = Field(
@@ -94,7 +94,7 @@ def _name_comes_from_the_key(schema: dict[str, Any]) -> None:
     schema["required"].remove("name")
 
 
-class Vm(Model):
+class Vm(FleetModel):
     """One VM, with the options of the module."""
 
     model_config = ConfigDict(json_schema_extra=_name_comes_from_the_key)
@@ -124,7 +124,7 @@ class Vm(Model):
         return TAP_PREFIX + self.name
 
 
-class Network(Model):
+class NetworkSpec(FleetModel):
     """The LAN that the VMs live in, and who else lives there."""
 
     subnet: Subnet = IPv4Network("10.42.97.0/24")
@@ -144,7 +144,7 @@ class Network(Model):
         return self.client or self.subnet.broadcast_address - 1
 
 
-class Lab(Model):
+class LabSpec(FleetModel):
     """The service whose sessions must survive."""
 
     unit: UnitName = "lab.service"
@@ -167,7 +167,7 @@ class Lab(Model):
         return f"{{ lib, pkgs, ... }}: {{\n  {settings}\n  {also}\n}}"
 
 
-class Migration(Model):
+class Migration(FleetModel):
     """The VM that is validated on a temporary address and then swapped."""
 
     vm: str
@@ -178,7 +178,7 @@ class Migration(Model):
     """the IPv4 address used after the swap"""
 
 
-class Ingress(Model):
+class Ingress(FleetModel):
     """The web VM, the public way to lab: it asks for a login before it lets in."""
 
     name: HostName
@@ -191,7 +191,7 @@ class Ingress(Model):
     """where the authentication service listens, "address:port" inside the subnet"""
 
 
-class Budgets(Model):
+class Budgets(FleetModel):
     """Every threshold that a suite uses; the unit is in the name."""
 
     heartbeat_gap_ms: Number = 3000
@@ -226,7 +226,7 @@ class Budgets(Model):
     """how many more generations must fit in the free inodes, generations"""
 
 
-class Throwaway(Model):
+class Throwaway(FleetModel):
     """What a throwaway machine gets at most of what its VM has."""
 
     mem: Whole = Field(1024, ge=128)
@@ -237,17 +237,17 @@ class Throwaway(Model):
     """largest disk of a throwaway machine in GiB, a whole number from 1"""
 
 
-class Fleet(Model):
+class Fleet(FleetModel):
     """A whole spec: the network, its VMs, what moves, and the budgets it must hold."""
 
     model_config = ConfigDict(title="Fleet spec of the VM acceptance harness")
 
-    network: Network = Network()
+    network: NetworkSpec = NetworkSpec()
     vms: dict[str, Vm] = Field(
         min_length=1, json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}}
     )
     """one table per VM, at least one"""
-    lab: Lab = Lab()
+    lab: LabSpec = LabSpec()
     migration: Migration | None = None
     ingress: Ingress | None = None
     budgets: Budgets = Budgets()
@@ -268,9 +268,9 @@ class Fleet(Model):
     @model_validator(mode="after")
     def _cross_checked(self) -> Self:
         """Refuse parts that do not fit together; the loader lists each on its own."""
-        faults = crosscheck(self.model_dump(mode="json", by_alias=True))
-        if faults:
-            text = "; ".join(f"{'.'.join(f.at)}: {f.allowed}" for f in faults)
+        mistakes = crosscheck(self.model_dump(mode="json", by_alias=True))
+        if mistakes:
+            text = "; ".join(f"{'.'.join(f.at)}: {f.allowed}" for f in mistakes)
             raise PydanticCustomError(CROSS_CHECK, "{text}", {"text": text})
         return self
 

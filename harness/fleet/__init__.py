@@ -1,22 +1,22 @@
 """What a run is about: the fleet spec, parsed once at the door.
 
-`load` reads a file; inside the harness there are only these frozen models.
+`load_fleet` reads a file; inside the harness there are only these frozen models.
 """
 
-from harness.spec.fields import TAP_PREFIX, Endpoint
-from harness.spec.loading import load, parse_nix_json, parse_toml
-from harness.spec.models import (
+from harness.fleet.fields import TAP_PREFIX, Endpoint
+from harness.fleet.loading import load_fleet, parse_nix_json, parse_toml
+from harness.fleet.models import (
     Budgets,
     CloudInit,
     Fleet,
     Ingress,
-    Lab,
+    LabSpec,
     Migration,
-    Network,
+    NetworkSpec,
     Throwaway,
     Vm,
 )
-from harness.spec.schema import json_schema
+from harness.fleet.schema import json_schema
 
 __all__ = [
     "TAP_PREFIX",
@@ -25,13 +25,13 @@ __all__ = [
     "Endpoint",
     "Fleet",
     "Ingress",
-    "Lab",
+    "LabSpec",
     "Migration",
-    "Network",
+    "NetworkSpec",
     "Throwaway",
     "Vm",
     "json_schema",
-    "load",
+    "load_fleet",
     "parse_nix_json",
     "parse_toml",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from harness.spec.fields import fault
+from harness.fleet.fields import mistake
 
 HEADERS = (
     "#cloud-config",
@@ -24,7 +24,7 @@ def check_user_data(text: str) -> str:
         return text
     _check_text(text)
     if not text.startswith(HEADERS):
-        raise fault(
+        raise mistake(
             "user-data must start with one of "
             + ", ".join(f'"{header}"' for header in HEADERS)
             + ": cloud-init ignores anything else"
@@ -43,15 +43,15 @@ def check_network_config(text: str) -> str:
     inner = config.get("network", config)
     version = inner.get("version") if isinstance(inner, dict) else None
     if type(version) is not int or version not in (1, 2):
-        raise fault('network-config must say "version: 1" or "version: 2"')
+        raise mistake('network-config must say "version: 1" or "version: 2"')
     return text
 
 
 def _check_text(text: str) -> None:
     if len(text) > LARGEST:
-        raise fault(f"at most {LARGEST} characters")
+        raise mistake(f"at most {LARGEST} characters")
     if not all(c.isprintable() or c in "\t\n\r" for c in text):
-        raise fault("text without control or other unprintable characters")
+        raise mistake("text without control or other unprintable characters")
 
 
 def _mapping(text: str, what: str, *, empty: bool) -> dict[object, object]:
@@ -60,9 +60,9 @@ def _mapping(text: str, what: str, *, empty: bool) -> dict[object, object]:
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = "" if line is None else f" (line {line + 1} is not)"
-        raise fault(f"{what} must be valid YAML{place}") from None
+        raise mistake(f"{what} must be valid YAML{place}") from None
     if data is None and empty:
         return {}
     if not isinstance(data, dict):
-        raise fault(f"{what} must be a YAML mapping")
+        raise mistake(f"{what} must be a YAML mapping")
     return data

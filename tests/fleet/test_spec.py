@@ -10,9 +10,9 @@ import jsonschema
 import pydantic
 import pytest
 
-from harness import spec
-from harness.errors import Fault, InputError
-from harness.spec.schema import COMMITTED, text
+from harness.errors import InputError, Mistake
+from harness.fleet import Budgets, json_schema, load_fleet, parse_nix_json, parse_toml
+from harness.fleet.schema import COMMITTED, text
 
 ROOT = Path(__file__).parents[2]
 DEV = '[vms.dev]\nmac = "52:54:00:97:00:16"\nip = "10.42.97.16"\n'
@@ -23,23 +23,23 @@ DOOR = (
 MOVE = '[migration]\nvm = "dev"\ntemporary = "10.42.97.16"\nfinal = "10.42.97.15"\n'
 
 
-def faults(toml: str) -> list[Fault]:
+def mistakes(toml: str) -> list[Mistake]:
     """Return what is wrong with a TOML spec."""
     with pytest.raises(InputError) as caught:
-        spec.parse_toml(toml)
-    return list(caught.value.faults)
+        parse_toml(toml)
+    return list(caught.value.mistakes)
 
 
-def only_fault(toml: str) -> Fault:
+def only_fault(toml: str) -> Mistake:
     """Return the one thing that is wrong."""
-    found = faults(toml)
+    found = mistakes(toml)
     assert len(found) == 1, found
     return found[0]
 
 
 def test_the_default_spec_is_the_migration() -> None:
     """fleet.toml holds the addresses that the plan names."""
-    fleet = spec.load(ROOT / "fleet.toml")
+    fleet = load_fleet(ROOT / "fleet.toml")
     dev = fleet.vms["dev"]
     assert (dev.mac, dev.ip) == ("52:54:00:97:00:16", IPv4Address("10.42.97.16"))
     assert dev.tap == "tap-dev"
@@ -55,9 +55,9 @@ def test_the_default_spec_is_the_migration() -> None:
 
 def test_the_default_spec_sets_every_budget_to_its_default() -> None:
     """The file is the reference for budgets, so it must not drift from the models."""
-    fleet = spec.load(ROOT / "fleet.toml")
-    assert fleet.budgets == spec.Budgets()
-    assert fleet.budgets.model_fields_set == set(spec.Budgets.model_fields)
+    fleet = load_fleet(ROOT / "fleet.toml")
+    assert fleet.budgets == Budgets()
+    assert fleet.budgets.model_fields_set == set(Budgets.model_fields)
 
 
 def test_the_committed_schema_is_the_models() -> None:
@@ -67,13 +67,13 @@ def test_the_committed_schema_is_the_models() -> None:
 
 
 def test_every_setting_says_what_is_allowed() -> None:
-    """A fault quotes the description, so each field needs one."""
-    schema = spec.json_schema()
+    """A mistake quotes the description, so each field needs one."""
+    schema = json_schema()
     for model in (
         "Budgets",
         "Vm",
-        "Network",
-        "Lab",
+        "NetworkSpec",
+        "LabSpec",
         "Migration",
         "Ingress",
         "Throwaway",
@@ -84,7 +84,7 @@ def test_every_setting_says_what_is_allowed() -> None:
 
 def test_specs_are_frozen() -> None:
     """A suite cannot change the spec under another suite's feet."""
-    fleet = spec.parse_toml(DEV)
+    fleet = parse_toml(DEV)
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         fleet.vms["dev"].mem = 1  # type: ignore[misc]
 
@@ -97,7 +97,7 @@ def test_all_faults_come_in_one_message_with_their_lines() -> None:
         '[vms."a,b"]\nmac = "52:54:00:97:00:17"\nip = "10.42.97.17"\nvcpu = 0\n'
     )
     with pytest.raises(InputError) as caught:
-        spec.parse_toml(toml, "my.toml")
+        parse_toml(toml, "my.toml")
     message = str(caught.value)
     for part in (
         'my.toml:2: network.gatway = "10.42.97.1": no such setting; did you mean',
@@ -108,7 +108,7 @@ def test_all_faults_come_in_one_message_with_their_lines() -> None:
         'my.toml:10: vms."a,b".vcpu = 0: number of virtual CPUs',
     ):
         assert part in message
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.mistakes) == 6
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_all_faults_come_in_one_message_with_their_lines() -> None:
 )
 def test_a_mac_is_unicast_and_local(mac: str, allowed: str) -> None:
     """Nothing that could be a real card's or a group's address."""
-    fault = only_fault(DEV.replace("52:54:00:97:00:16", mac))
-    assert fault.key == "vms.dev.mac"
-    assert allowed in fault.allowed
+    mistake = only_fault(DEV.replace("52:54:00:97:00:16", mac))
+    assert mistake.key == "vms.dev.mac"
+    assert allowed in mistake.allowed
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_mac_is_unicast_and_local(mac: str, allowed: str) -> None:
 )
 def test_a_name_fits_an_interface_and_a_qemu_option(name: str) -> None:
     """15 bytes with the tap prefix, and no character with a meaning anywhere."""
-    fault = only_fault(DEV.replace("vms.dev", f"vms.{json.dumps(name)}"))
-    assert "interface name (15 bytes)" in fault.allowed
-    assert "\n" not in str(fault)
+    mistake = only_fault(DEV.replace("vms.dev", f"vms.{json.dumps(name)}"))
+    assert "interface name (15 bytes)" in mistake.allowed
+    assert "\n" not in str(mistake)
 
 
 @pytest.mark.parametrize(
@@ -152,29 +152,29 @@ def test_a_name_fits_an_interface_and_a_qemu_option(name: str) -> None:
 )
 def test_an_address_is_free_and_in_the_subnet(ip: str, allowed: str) -> None:
     """A machine gets an address that a host of this LAN can have."""
-    fault = only_fault(DEV.replace("10.42.97.16", ip))
-    assert fault.key == "vms.dev.ip"
-    assert allowed in fault.allowed
+    mistake = only_fault(DEV.replace("10.42.97.16", ip))
+    assert mistake.key == "vms.dev.ip"
+    assert allowed in mistake.allowed
 
 
 def test_two_vms_share_neither_mac_nor_address() -> None:
     """Both clashes are found, and name the other owner."""
-    found = faults(DEV + DEV.replace("dev", "other"))
-    assert {fault.key for fault in found} == {"vms.other.mac", "vms.other.ip"}
-    assert all("VM dev has" in fault.allowed for fault in found)
+    found = mistakes(DEV + DEV.replace("dev", "other"))
+    assert {mistake.key for mistake in found} == {"vms.other.mac", "vms.other.ip"}
+    assert all("VM dev has" in mistake.allowed for mistake in found)
 
 
 def test_macs_clash_whatever_their_case() -> None:
     """Upper and lower case write the same MAC."""
     other = '[vms.other]\nmac = "02:AB:00:00:00:01"\nip = "10.42.97.17"\n'
-    found = faults(DEV.replace("52:54:00:97:00:16", "02:ab:00:00:00:01") + other)
-    assert [fault.key for fault in found] == ["vms.other.mac"]
+    found = mistakes(DEV.replace("52:54:00:97:00:16", "02:ab:00:00:00:01") + other)
+    assert [mistake.key for mistake in found] == ["vms.other.mac"]
 
 
 def test_a_service_has_an_address_of_its_own() -> None:
     """The gateway or a VM cannot also be a service host."""
     services = '[network.services]\na = "10.42.97.1:80"\nb = "10.42.97.16:80"\n'
-    keys = {fault.key for fault in faults(services + DEV)}
+    keys = {mistake.key for mistake in mistakes(services + DEV)}
     assert keys == {"network.services.a", "vms.dev.ip"}
 
 
@@ -192,9 +192,9 @@ def test_a_migration_moves_a_vm_between_free_addresses(
     old: str, new: str, key: str, allowed: str
 ) -> None:
     """Each way in which the two addresses or the VM can be wrong."""
-    fault = only_fault(DEV + MOVE.replace(old, new))
-    assert fault.key == key
-    assert allowed in fault.allowed
+    mistake = only_fault(DEV + MOVE.replace(old, new))
+    assert mistake.key == key
+    assert allowed in mistake.allowed
 
 
 @pytest.mark.parametrize(
@@ -213,31 +213,31 @@ def test_an_ingress_has_addresses_of_its_own_and_one_domain(
     old: str, new: str, key: str, allowed: str
 ) -> None:
     """Each way in which the web VM does not fit the rest."""
-    found = faults(DEV + MOVE + DOOR.replace(old, new))
-    assert key in {fault.key for fault in found}
-    assert any(allowed in fault.allowed for fault in found), found
+    found = mistakes(DEV + MOVE + DOOR.replace(old, new))
+    assert key in {mistake.key for mistake in found}
+    assert any(allowed in mistake.allowed for mistake in found), found
 
 
 def test_lab_changes_with_every_step() -> None:
     """A change without {step} would make the second switch change nothing."""
-    fault = only_fault(DEV + '[lab]\nchange = "x = 1;"\n')
-    assert "{step}" in fault.allowed
-    lab = spec.parse_toml(DEV + '[lab]\nchange = "x = {step};"\n').lab
+    mistake = only_fault(DEV + '[lab]\nchange = "x = 1;"\n')
+    assert "{step}" in mistake.allowed
+    lab = parse_toml(DEV + '[lab]\nchange = "x = {step};"\n').lab
     assert "x = 7;" in lab.changed(7)
     assert lab.name == "lab"
 
 
 def test_a_name_in_a_fault_cannot_break_its_line() -> None:
-    """Known names are quoted in faults, and may hold anything at that point."""
-    found = faults('[vms."\\r0"]\n' + MOVE)
+    """Known names are quoted in mistakes, and may hold anything at that point."""
+    found = mistakes('[vms."\\r0"]\n' + MOVE)
     assert "\\r0" in found[0].allowed
-    assert all(str(fault).isprintable() for fault in found)
+    assert all(str(mistake).isprintable() for mistake in found)
 
 
 def test_the_vm_to_retire_may_hold_the_final_address() -> None:
     """Until the swap the old VM has it: no clash."""
     old = '[vms.dev-old]\nmac = "52:54:00:97:00:15"\nip = "10.42.97.15"\n'
-    assert "dev-old" in spec.parse_toml(DEV + old + MOVE).vms
+    assert "dev-old" in parse_toml(DEV + old + MOVE).vms
 
 
 @pytest.mark.parametrize(
@@ -252,11 +252,11 @@ def test_the_vm_to_retire_may_hold_the_final_address() -> None:
 def test_user_data_that_cloud_init_would_ignore_is_refused(
     user_data: str, allowed: str
 ) -> None:
-    """cloud-init only warns in its log; here it is a fault, without the content."""
-    fault = only_fault(f"{DEV}cloudInit = {{userData = {json.dumps(user_data)}}}\n")
-    assert fault.key == "vms.dev.cloudInit.userData"
-    assert allowed in fault.allowed
-    assert fault.value == ""
+    """cloud-init only warns in its log; here it is a mistake, without the content."""
+    mistake = only_fault(f"{DEV}cloudInit = {{userData = {json.dumps(user_data)}}}\n")
+    assert mistake.key == "vms.dev.cloudInit.userData"
+    assert allowed in mistake.allowed
+    assert mistake.value == ""
 
 
 def test_a_line_is_found_behind_multi_line_values() -> None:
@@ -275,19 +275,19 @@ def test_nix_json_takes_the_rest_from_a_file_beside_it(tmp_path: Path) -> None:
     vms = tmp_path / "vms.json"
     vms.write_text(json.dumps({"dev": vm}))
     with pytest.raises(InputError, match=r"vms\.json: vms\.dev\.ip .* the subnet"):
-        spec.load(vms)
+        load_fleet(vms)
     beside = tmp_path / "fleet.toml"
     beside.write_text('[network]\nsubnet = "10.1.1.0/24"\ngateway = "10.1.1.1"\n')
-    assert spec.load(vms).vms["dev"].ip == IPv4Address("10.1.1.16")
+    assert load_fleet(vms).vms["dev"].ip == IPv4Address("10.1.1.16")
     beside.write_text('[network]\nsubnet = "10.1.1.0/24"\ngateway = "10.1.2.1"\n')
     with pytest.raises(InputError, match=r"fleet\.toml:3: network\.gateway"):
-        spec.load(vms)
+        load_fleet(vms)
 
 
 def test_a_key_that_stands_twice_in_json_is_a_fault() -> None:
     """Python would silently keep the last one."""
     with pytest.raises(InputError, match="stands twice"):
-        spec.parse_nix_json('{"dev": {}, "dev": {}}')
+        parse_nix_json('{"dev": {}, "dev": {}}')
 
 
 @pytest.mark.parametrize(
@@ -307,10 +307,10 @@ def test_a_file_that_is_no_spec_is_a_fault(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=allowed):
-        spec.load(path)
+        load_fleet(path)
 
 
 def test_a_file_of_another_kind_is_a_fault(tmp_path: Path) -> None:
     """The suffix decides how to read, so it must be known."""
     with pytest.raises(InputError, match=r"\*\.toml or \*\.json"):
-        spec.load(tmp_path / "fleet.yaml")
+        load_fleet(tmp_path / "fleet.yaml")

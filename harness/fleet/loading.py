@@ -1,4 +1,4 @@
-"""From a file to a `Fleet`, or to one `InputError` that lists every fault."""
+"""From a file to a `Fleet`, or to one `InputError` that lists every mistake."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from harness.errors import Fault, InputError
-from harness.spec.crosscheck import crosscheck
-from harness.spec.lines import line_of, toml_lines
-from harness.spec.models import CROSS_CHECK, Fleet
+from harness.errors import InputError, Mistake
+from harness.fleet.crosscheck import crosscheck
+from harness.fleet.lines import line_of, toml_lines
+from harness.fleet.models import CROSS_CHECK, Fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +32,14 @@ SECRET = {"cloudInit", "userData", "networkConfig"}  # may hold passwords and ke
 Where = Callable[[tuple[str, ...]], str]
 
 
-def load(path: Path) -> Fleet:
+def load_fleet(path: Path) -> Fleet:
     """Read a spec: TOML, or the JSON that `nix eval` prints for `cloonar.vms`.
 
     JSON holds the VMs alone; the rest comes from a `fleet.toml` beside it, if there is
-    one, else from the defaults. Raises InputError with every fault.
+    one, else from the defaults. Raises InputError with every mistake.
     """
     if path.suffix not in SUFFIXES:
-        raise _error([Fault(str(path), "", "", "a file named *.toml or *.json")])
+        raise _error([Mistake(str(path), "", "", "a file named *.toml or *.json")])
     text = _read(path)
     if path.suffix == ".toml":
         return parse_toml(text, str(path))
@@ -49,7 +49,7 @@ def load(path: Path) -> Fleet:
 
 
 def parse_toml(text: str, source: str = COMPANION) -> Fleet:
-    """Read a spec from TOML text; `source` names it in faults."""
+    """Read a spec from TOML text; `source` names it in mistakes."""
     document = _Document.toml(text, source)
     return _build(document.data, document.where)
 
@@ -106,7 +106,7 @@ class _Document:
             raise _error([_syntax(source, "JSON", error)]) from None
         if not isinstance(data, dict):
             allowed = "an object of VMs, as `nix eval --json …config.cloonar.vms` gives"
-            raise _error([Fault(source, "", _show(data), allowed)])
+            raise _error([Mistake(source, "", _show(data), allowed)])
         return cls(data, lambda _: source)
 
 
@@ -119,27 +119,27 @@ def _unique_and_set(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _build(data: dict[str, Any], where: Where) -> Fleet:
-    faults = [
-        Fault(where(p.at), _dotted(p.at), _show_at(data, p.at), p.allowed)
+    mistakes = [
+        Mistake(where(p.at), _dotted(p.at), _show_at(data, p.at), p.allowed)
         for p in crosscheck(data)
     ]
     try:
         fleet = Fleet.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        faults += [_translate(d, where) for d in details if d["type"] != CROSS_CHECK]
-    if faults:
-        raise _error(list(dict.fromkeys(faults)))
+        mistakes += [_translate(d, where) for d in details if d["type"] != CROSS_CHECK]
+    if mistakes:
+        raise _error(list(dict.fromkeys(mistakes)))
     return fleet
 
 
-def _translate(detail: ErrorDetails, where: Where) -> Fault:
+def _translate(detail: ErrorDetails, where: Where) -> Mistake:
     """Put one of pydantic's errors in our four parts."""
     at = tuple(str(part) for part in detail["loc"] if part != "[key]")
     kind = detail["type"]
     shown = "" if kind == "missing" or at[-1:] == ("name",) else _shown(detail, at)
     if kind == "extra_forbidden":
-        return Fault(where(at), _dotted(at), shown, _unknown(at))
+        return Mistake(where(at), _dotted(at), shown, _unknown(at))
     description = _description(at)
     if kind == "rule":
         allowed = detail["msg"]
@@ -150,7 +150,7 @@ def _translate(detail: ErrorDetails, where: Where) -> Fault:
         allowed = f"{description} ({rule})" if description else rule
     if at[:1] == ("vms",) and at[-1:] == ("name",):
         at = at[:-1]
-    return Fault(where(at), _dotted(at), shown, allowed)
+    return Mistake(where(at), _dotted(at), shown, allowed)
 
 
 def _unknown(at: tuple[str, ...]) -> str:
@@ -225,14 +225,14 @@ def _dotted(at: tuple[str, ...]) -> str:
     )
 
 
-def _syntax(source: str, language: str, error: Exception) -> Fault:
+def _syntax(source: str, language: str, error: Exception) -> Mistake:
     if isinstance(error, RecursionError):
-        return Fault(source, "", "", f"valid {language}, not nested that deeply")
+        return Mistake(source, "", "", f"valid {language}, not nested that deeply")
     message = str(error)
     at = re.search(r"at line (\d+)|: line (\d+)", message)
     line = next((group for group in at.groups() if group), "") if at else ""
     place = f"{source}:{line}" if line else source
-    return Fault(place, "", "", f"valid {language} ({message})")
+    return Mistake(place, "", "", f"valid {language} ({message})")
 
 
 def _read(path: Path) -> str:
@@ -240,25 +240,25 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise _error([Fault(str(path), "", "", f"at most {LARGEST} bytes")])
+            raise _error([Mistake(str(path), "", "", f"at most {LARGEST} bytes")])
         return content.decode()
     except OSError as error:
         why = error.strerror or "unreadable"
-        raise _error([Fault(str(path), "", "", f"a readable file ({why})")]) from None
+        raise _error([Mistake(str(path), "", "", f"a readable file ({why})")]) from None
     except UnicodeDecodeError as error:
         why = f"UTF-8 text (byte {error.start} is not)"
-        raise _error([Fault(str(path), "", "", why)]) from None
+        raise _error([Mistake(str(path), "", "", why)]) from None
 
 
-def _error(faults: list[Fault]) -> InputError:
-    many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
-    return InputError(f"the fleet spec has {many}", [_one_line(f) for f in faults])
+def _error(mistakes: list[Mistake]) -> InputError:
+    many = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+    return InputError(f"the fleet spec has {many}", [_one_line(f) for f in mistakes])
 
 
-def _one_line(fault: Fault) -> Fault:
+def _one_line(mistake: Mistake) -> Mistake:
     """Escape what would break the line: names come from the file, too."""
-    parts = (fault.where, fault.key, fault.value, fault.allowed)
-    return Fault(*(_printable(part) for part in parts))
+    parts = (mistake.where, mistake.key, mistake.value, mistake.allowed)
+    return Mistake(*(_printable(part) for part in parts))
 
 
 def _printable(text: str) -> str:

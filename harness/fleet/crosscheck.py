@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import PydanticCustomError
 
-from harness.spec.fields import (
+from harness.fleet.fields import (
     parse_address,
     parse_endpoint,
     parse_mac,

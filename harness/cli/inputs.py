@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import spec
 from harness.deadline import Deadline
-from harness.errors import Fault, InputError
+from harness.errors import InputError, Mistake
+from harness.fleet import Fleet, load_fleet
 
 if TYPE_CHECKING:
     from harness.cli.say import Live
-    from harness.stage import Ground
+    from harness.stage import RunInputs
 
 _CHOOSE_S = 120.0  # includes booting a kernel that never comes up
 
@@ -37,38 +37,40 @@ StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
 DEFAULT_FLEET = Path("fleet.toml")
 
 
-def stand(
+def prepare(
     fleet_file: Path, accel: Accel, progress: Live, *, vm: str | None, stage: str
-) -> Ground:
+) -> RunInputs:
     """Load the spec, build or reuse the image and choose the accelerator.
 
     No `vm` means those with autostart. Refuses a VM or a stage that does not exist
     before any of that. Raises InputError.
     """
     from harness import host, image  # noqa: PLC0415 - see the package's docstring
-    from harness.stage import Ground  # noqa: PLC0415 - same
+    from harness.stage import RunInputs  # noqa: PLC0415 - same
 
-    fleet = spec.load(fleet_file)
+    fleet = load_fleet(fleet_file)
     _check_names(fleet, vm, stage)
     progress.step("reference image")
     reference = image.reference(progress)
     deadline = Deadline.after(_CHOOSE_S, "an accelerator to prove itself")
     accelerator = host.choose_accelerator(accel.value, reference.kernel, deadline)
     progress.step(f"accelerator {accelerator.name}: {accelerator.reason}")
-    return Ground(fleet=fleet, image=reference, accelerator=accelerator)
+    return RunInputs(fleet=fleet, image=reference, accelerator=accelerator)
 
 
-def _check_names(fleet: spec.Fleet, vm: str | None, stage: str) -> None:
+def _check_names(fleet: Fleet, vm: str | None, stage: str) -> None:
     from harness.stage import STAGES  # noqa: PLC0415 - see the package's docstring
 
-    faults = []
+    mistakes = []
     if vm is None and not fleet.autostarted:
-        faults.append(Fault("command line", "--autostart", "", "no VM has autostart"))
+        mistakes.append(
+            Mistake("command line", "--autostart", "", "no VM has autostart")
+        )
     if vm is not None and vm not in fleet.vms:
         known = ", ".join(fleet.vms)
-        faults.append(Fault("command line", "VM", vm, f"one of: {known}"))
+        mistakes.append(Mistake("command line", "VM", vm, f"one of: {known}"))
     if stage not in STAGES:
         known = ", ".join(STAGES)
-        faults.append(Fault("command line", "--stage", stage, f"one of: {known}"))
-    if faults:
-        raise InputError("there is no such machine", faults)
+        mistakes.append(Mistake("command line", "--stage", stage, f"one of: {known}"))
+    if mistakes:
+        raise InputError("there is no such machine", mistakes)

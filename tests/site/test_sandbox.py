@@ -1,4 +1,4 @@
-"""The capsule's end: whatever kills its owner, nothing of it stays."""
+"""The sandbox's end: whatever kills its owner, nothing of it stays."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
 from harness.process import PIPE, Popen, alive, kill, run, spawn
 from harness.site import layout, open_site
-from harness.site.capsule import unshare
+from harness.site.sandbox import unshare
 from tests.offspring import offspring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.spec import Network
+    from harness.fleet import NetworkSpec
 
 pytestmark = pytest.mark.usefixtures("capable")
 
@@ -90,7 +90,7 @@ class Holder:
 @contextmanager
 def holder(directory: Path, how: str, *prefix: str) -> Iterator[Holder]:
     """Start a process that holds a site."""
-    mark = f"capsule-{uuid.uuid4()}"
+    mark = f"sandbox-{uuid.uuid4()}"
     environment = {**os.environ, "MARK": mark, "PYTHONPATH": search_path()}
     argv = [*(prefix or [sys.executable]), str(HOLD), str(directory), how]
     with spawn(argv, stdin=PIPE, stdout=PIPE, env=environment, grace=1) as process:
@@ -116,7 +116,7 @@ def test_nothing_outlives_its_owner(
         assert len(told["inside"]) >= 6
         namespaces = {kind: namespace(told["init"], kind) for kind in ("net", "mnt")}
         held.process.send_signal(sign)
-        awaited = Deadline.after(within, "the capsule to be gone")
+        awaited = Deadline.after(within, "the sandbox to be gone")
         poll(held.gone, awaited, seen=held.left)
         assert not any(alive(pid) for pid in told["inside"])
         for kind, name in namespaces.items():
@@ -139,26 +139,26 @@ def test_no_moment_of_death_leaves_anything(tmp_path: Path) -> None:
             held.again()
 
 
-def test_the_end_of_the_with_is_the_end(network: Network, tmp_path: Path) -> None:
+def test_the_end_of_the_with_is_the_end(network: NetworkSpec, tmp_path: Path) -> None:
     """Closing takes everything down and does not take long."""
     with open_site(network, tmp_path, deadline=soon()) as site:
-        inside = site.capsule.processes()
+        inside = site.sandbox.processes()
         deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"]
         argv = site.enter(deaf)
         before = len(inside)
         left = spawn(argv, grace=0.1)
         left.__enter__()
         more = poll(
-            lambda: site.capsule.processes()[before:] or None, soon(), interval=0.01
+            lambda: site.sandbox.processes()[before:] or None, soon(), interval=0.01
         )
     assert not any(alive(pid) for pid in [*inside, *more])
     left.__exit__(None, None, None)
 
 
-def test_the_first_process_reaps_orphans(network: Network, tmp_path: Path) -> None:
+def test_the_first_process_reaps_orphans(network: NetworkSpec, tmp_path: Path) -> None:
     """A process whose parent went before it leaves no zombie."""
     with open_site(network, tmp_path, deadline=soon()) as site:
-        init = site.capsule.pid
+        init = site.sandbox.pid
         children = Path(f"/proc/{init}/task/{init}/children")
         orphans = "for n in 1 2 3 4 5; do (sleep 0.5 &) ; done >/dev/null 2>&1"
         site.execute(["sh", "-c", orphans], deadline=soon()).check()
@@ -167,11 +167,11 @@ def test_the_first_process_reaps_orphans(network: Network, tmp_path: Path) -> No
 
 
 def test_a_killed_nsenter_takes_its_command_with_it(
-    network: Network, tmp_path: Path
+    network: NetworkSpec, tmp_path: Path
 ) -> None:
     """Killing what we see of a command ends the command itself."""
     with open_site(network, tmp_path, deadline=soon()) as site:
-        before = set(site.capsule.processes())
+        before = set(site.sandbox.processes())
         deaf = ["sh", "-c", "trap '' TERM INT HUP; echo on; exec sleep 1000"]
         with spawn(site.enter(deaf, host="client"), stdout=PIPE) as process:
             assert process.stdout is not None
@@ -180,13 +180,13 @@ def test_a_killed_nsenter_takes_its_command_with_it(
             process.wait()
 
         def gone() -> bool | None:
-            return True if set(site.capsule.processes()) == before else None
+            return True if set(site.sandbox.processes()) == before else None
 
         poll(gone, Deadline.after(2, "the command to be gone"))
 
 
 def test_a_capsule_lost_on_the_way_is_said_once(
-    network: Network, tmp_path: Path
+    network: NetworkSpec, tmp_path: Path
 ) -> None:
     """Its end under us: asking is an error of ours, leaving is not another one."""
 
@@ -195,27 +195,27 @@ def test_a_capsule_lost_on_the_way_is_said_once(
             open_site(network, tmp_path, deadline=soon()) as site,
             site.lan_host("dev", IPv4Address("10.42.97.15")),
         ):
-            kill(site.capsule.pid)
-            for pid in site.capsule.processes():
+            kill(site.sandbox.pid)
+            for pid in site.sandbox.processes():
                 poll(lambda pid=pid: not alive(pid) or None, soon(), interval=0.01)  # type: ignore[misc]
             assert site.execute(["true"], deadline=soon()).rc != 0
             site.client.http(site.gateway.ip, 80)
 
-    with pytest.raises(HarnessError, match="the capsule has ended"):
+    with pytest.raises(HarnessError, match="the sandbox has ended"):
         body()
 
 
 def test_a_command_inside_keeps_status_and_output(
-    network: Network, tmp_path: Path
+    network: NetworkSpec, tmp_path: Path
 ) -> None:
     """Standard input, both outputs and the exit status pass through."""
     with open_site(network, tmp_path, deadline=soon()) as site:
         talk = ["sh", "-c", "cat; echo err >&2; exit 7"]
-        ended = site.capsule.run(talk, stdin=b"in", deadline=soon())
+        ended = site.sandbox.run(talk, stdin=b"in", deadline=soon())
         assert (ended.rc, ended.stdout, ended.stderr) == (7, "in", "err\n")
 
 
-def test_a_site_directory_below_run_is_still_there_inside(network: Network) -> None:
+def test_a_site_directory_below_run_is_still_there_inside(network: NetworkSpec) -> None:
     """The private /run does not hide it."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"))
     if not (base.is_relative_to("/run") and os.access(base, os.W_OK)):
@@ -242,7 +242,7 @@ def test_refused_namespaces_are_this_computers_lack(tmp_path: Path) -> None:
 
 
 def test_a_lan_that_cannot_be_made_shows_why(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: NetworkSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The words of the failing tool are in the error."""
     monkeypatch.setattr(layout, "BRIDGE", "a-name-that-is-too-long")
@@ -254,7 +254,7 @@ def test_a_lan_that_cannot_be_made_shows_why(
 
 
 def test_a_lan_that_takes_too_long_is_given_up(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: NetworkSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline counts while it is being made, and what was made goes at once."""
     monkeypatch.setattr(layout, "capsule_script", lambda *_: "exec sleep 1000")

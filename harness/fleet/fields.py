@@ -34,7 +34,7 @@ SUBNET_BITS = range(8, 29)
 LAST_PORT = 65535
 
 
-def fault(rule: str) -> PydanticCustomError:
+def mistake(rule: str) -> PydanticCustomError:
     """Build the error whose text is exactly `rule`, a phrase on what is allowed."""
     return PydanticCustomError("rule", "{rule}", {"rule": rule})
 
@@ -60,7 +60,7 @@ class Matching:
 
     def _check(self, value: str) -> str:
         if not re.fullmatch(self.pattern, value):
-            raise fault(self.rule)
+            raise mistake(self.rule)
         return value
 
 
@@ -73,35 +73,37 @@ def parse_address(value: object) -> IPv4Address:
             return IPv4Address(value)
         except ValueError:
             pass
-    raise fault('an IPv4 address such as "10.42.97.16"')
+    raise mistake('an IPv4 address such as "10.42.97.16"')
 
 
 def parse_subnet(value: object) -> IPv4Network:
     """Read a subnet whose host bits are zero and which machines can live in."""
     if not isinstance(value, str | IPv4Network):
-        raise fault('a subnet such as "10.42.97.0/24"')
+        raise mistake('a subnet such as "10.42.97.0/24"')
     try:
         subnet = IPv4Network(value)
     except ValueError as error:
-        raise fault(f'a subnet such as "10.42.97.0/24" ({error})') from None
+        raise mistake(f'a subnet such as "10.42.97.0/24" ({error})') from None
     if subnet.prefixlen not in SUBNET_BITS:
-        raise fault(f"a subnet of /{SUBNET_BITS[0]} to /{SUBNET_BITS[-1]}")
+        raise mistake(f"a subnet of /{SUBNET_BITS[0]} to /{SUBNET_BITS[-1]}")
     first = subnet.network_address
     special = first.is_loopback or first.is_multicast or first.is_link_local
     if special or first.is_reserved or first.packed[0] == 0:
-        raise fault("a subnet for ordinary hosts: no loopback, link-local or multicast")
+        raise mistake(
+            "a subnet for ordinary hosts: no loopback, link-local or multicast"
+        )
     return subnet
 
 
 def parse_mac(value: object) -> str:
     """Read a MAC address, in lower case, that a throwaway machine may use."""
     if not isinstance(value, str) or not re.fullmatch(MAC_PATTERN, value):
-        raise fault('a MAC address such as "52:54:00:97:00:16"')
+        raise mistake('a MAC address such as "52:54:00:97:00:16"')
     first = int(value[:2], 16)
     if first & 1:
-        raise fault("a unicast MAC address: the first octet must be even")
+        raise mistake("a unicast MAC address: the first octet must be even")
     if not first & 2:
-        raise fault(
+        raise mistake(
             "a locally administered MAC address: the first octet must have bit 2 set, "
             "as in 02:… or 52:54:00:…"
         )
@@ -127,7 +129,7 @@ def parse_endpoint(value: object) -> Endpoint:
         host, _, port = value.partition(":")
         if int(port) <= LAST_PORT:
             return Endpoint(parse_address(host), int(port))
-    raise fault('an address and a port such as "10.42.97.5:8090"')
+    raise mistake('an address and a port such as "10.42.97.5:8090"')
 
 
 def _schema(kind: str, **more: str) -> WithJsonSchema:

@@ -55,7 +55,7 @@ class Bystander:
         done = ", ".join(self.events)
         self._judge_process(done)
         self._judge_guest(done)
-        tap = self.machine.vm.tap
+        tap = self.machine.tap
         self.check.check(
             "the bystander's tap is on the bridge",
             tap in self.site.ports(),
@@ -70,12 +70,12 @@ class Bystander:
             "the bystander's QEMU is the same process",
             same and machine.emulator.pid == before.process.pid,
             f"{done}: {machine.name} had pid {before.process.pid}; its unit now says "
-            f"{' → '.join(machine.unit.journal.order)}",
+            f"{' → '.join(machine.steps.order)}",
         )
         self.check.check(
             "no step of the bystander's unit is taken",
-            tuple(machine.unit.journal.order) == before.steps,
-            f"{done}: {' → '.join(machine.unit.journal.order)}",
+            tuple(machine.steps.order) == before.steps,
+            f"{done}: {' → '.join(machine.steps.order)}",
         )
 
     def _judge_guest(self, done: str) -> None:
@@ -163,7 +163,7 @@ def behold(
 
 def look(machine: Machine) -> Moment:
     """Look at a machine, guest and process."""
-    said = machine.shell(
+    said = machine.sh(
         "cat /proc/uptime /proc/sys/kernel/random/boot_id;"
         " cat /sys/class/net/*/carrier_changes | tr '\\n' ' '"
     ).check()
@@ -175,5 +175,5 @@ def look(machine: Machine) -> Moment:
         boot_id.strip(),
         flaps.strip(),
         psutil.Process(machine.emulator.pid),
-        tuple(machine.unit.journal.order),
+        tuple(machine.steps.order),
     )

@@ -35,7 +35,7 @@ class SlowLab(Benign):
     def inject(self, machine: Machine) -> None:
         """Delay its start."""
         lines = "[Service]\nExecStartPre=/usr/bin/sleep 3\n"
-        drop_in(machine, machine.recipe.lab.unit, lines)
+        drop_in(machine, machine.lab.unit, lines)
 
 
 class FailingUnit(Benign):

@@ -180,7 +180,7 @@ class ColdRollback(Rollback):
             machine.shutdown()
             tick(began, self.budget_s + 5, 1)
             machine.start()
-            lab = f"python3 -m http.server {machine.recipe.lab.port} -d /srv"
+            lab = f"python3 -m http.server {machine.lab.port} -d /srv"
             run(machine, f"systemd-run --quiet --unit=old-lab {lab}")
 
         vars(machine)["unblock_network"] = boot

@@ -21,7 +21,7 @@ COLLECTOR = "/usr/local/bin/nix-collect-garbage"
 
 def run(machine: Machine, script: str, timeout: float = 120.0) -> str:
     """Run a shell script of a fault; one that fails is the instrument's failure."""
-    done = machine.shell(f"set -e\n{script}", timeout=timeout)
+    done = machine.sh(f"set -e\n{script}", timeout=timeout)
     if not done.succeeded:
         raise MachineError(
             f"a fault could not be put into {machine.name}",

@@ -122,7 +122,7 @@ class TapsDropped(Acquainted):
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Take the bystander's tap off the bridge after the other's crash."""
-        drop = f"ip link set {first.vm.tap} nomaster"
+        drop = f"ip link set {first.tap} nomaster"
         sandbox = first.site.sandbox
         follow(second, "crash", lambda: sandbox.script(drop, "a tap to be dropped"))
 

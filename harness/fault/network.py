@@ -219,7 +219,7 @@ class Firewalled(LanFault):
 
     def inject(self, machine: Machine) -> None:
         """Refuse every service host, from the next boot on too."""
-        port = machine.recipe.lab.port
+        port = machine.lab.port
         hosts = ", ".join(str(h.ip) for h in machine.site.services.values())
         rule = (
             "/usr/sbin/nft insert rule inet nixos-fw input"

@@ -47,7 +47,7 @@ class RestartsAlways(Fault):
 
     def inject(self, machine: Machine) -> None:
         """Change the unit."""
-        drop_in(machine, machine.recipe.lab.unit, "[Service]\nRestart=always\n")
+        drop_in(machine, machine.lab.unit, "[Service]\nRestart=always\n")
 
 
 class RunsAsRoot(Fault):
@@ -60,7 +60,7 @@ class RunsAsRoot(Fault):
 
     def inject(self, machine: Machine) -> None:
         """Take the user away."""
-        drop_in(machine, machine.recipe.lab.unit, "[Service]\nUser=\n")
+        drop_in(machine, machine.lab.unit, "[Service]\nUser=\n")
 
 
 class BentoRebootsOn(Fault):

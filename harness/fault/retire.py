@@ -74,7 +74,7 @@ class ImageLeft(RetireFault):
         retire = machine.retire
 
         def keep() -> None:
-            aside.hardlink_to(machine.recipe.disk)
+            aside.hardlink_to(machine.disk)
             retire()
 
         vars(machine)["retire"] = keep
@@ -117,7 +117,7 @@ class ImageHeld(RetireFault):
 
     def inject(self, machine: Machine) -> None:
         """Have a reader that does not name what it reads."""
-        with machine.recipe.disk.open("rb") as image:
+        with machine.disk.open("rb") as image:
             sandbox = machine.site.sandbox
             self._stack.enter_context(sandbox.spawn(["sleep", "3600"], stdin=image))
 

@@ -94,5 +94,5 @@ class AnotherMasterKey(Fault):
         """Have a key made before lab starts, where there is none."""
         path = f"/run/secrets/{MASTER_KEY}"
         make = f"[ -e {path} ] || base64 /etc/machine-id >{path}; chmod a+r {path}"
-        unit = machine.recipe.lab.unit
+        unit = machine.lab.unit
         drop_in(machine, unit, f"[Service]\nExecStartPre=+/bin/sh -c '{make}'\n")

@@ -28,7 +28,7 @@ class LabDropIn(Fault):
 
     def inject(self, machine: Machine) -> None:
         """Add the lines to lab's unit; the next stop and start go by them."""
-        drop_in(machine, machine.recipe.lab.unit, f"[Service]\n{self.lines}\n")
+        drop_in(machine, machine.lab.unit, f"[Service]\n{self.lines}\n")
 
 
 class Hook(LabDropIn):
@@ -43,7 +43,7 @@ class Hook(LabDropIn):
 
     def inject(self, machine: Machine) -> None:
         """Write the script with all that it has to know, and have lab run it."""
-        state, lab = machine.lab.state(), machine.recipe.lab
+        state, lab = machine.lab.state(), machine.lab
         known = {name: str(one.pid) for name, one in state.sessions.items()}
         known |= {"group": f"/sys/fs/cgroup{state.control_group}", "user": lab.user}
         text = "\n".join(f"{name}={value}" for name, value in known.items())

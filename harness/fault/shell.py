@@ -51,7 +51,7 @@ class DiskRecreated(Fault):
 
     def inject(self, machine: Machine) -> None:
         """Take the disk away before the second start."""
-        follow(machine, "crash", machine.recipe.disk.unlink)
+        follow(machine, "crash", machine.disk.unlink)
 
 
 class TapLeft(Fault):

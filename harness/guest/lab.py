@@ -185,14 +185,14 @@ class Lab:
         tmux_directory: str = "/tmp",  # noqa: S108  # tmux's default, in the guest
     ) -> None:
         self._guest = guest
-        self._unit = unit
-        self._user = user
-        self._port = port
+        self.unit = unit
+        self.user = user
+        self.port = port
         self._tmux = tmux_directory
 
     def state(self) -> LabState:
         """Ask everything at once; one script."""
-        arguments = (self._unit, self._user, str(self._port), self._tmux)
+        arguments = (self.unit, self.user, str(self.port), self._tmux)
         return parse_state(ask(self._guest, "lab.bash", *arguments))
 
     def start_session(self, name: str, command: str = "") -> int:
@@ -202,7 +202,7 @@ class Lab:
         session's processes live in the unit's cgroup, like those that lab starts.
         """
         _check_name(name)
-        arguments = (self._unit, self._user, self._tmux, name, command)
+        arguments = (self.unit, self.user, self._tmux, name, command)
         line = ask(self._guest, "session-start.sh", *arguments).lines("session")[0]
         return int(line.split()[1])
 
@@ -232,7 +232,7 @@ class Lab:
         """
         nonce = f"nonce{secrets.token_hex(4)}"
         tenths = str(int(seconds * 10))
-        arguments = (self._user, self._tmux, session, nonce, tenths)
+        arguments = (self.user, self._tmux, session, nonce, tenths)
         lines = ask(self._guest, "session-attach.sh", *arguments).lines("screen")
         return Echo(nonce, "\n".join(line for line in lines if line.strip()))
 
@@ -250,9 +250,9 @@ class Lab:
         log = self._fresh_log(name)
         beat = ["bash", "-c", load("heartbeat.bash"), "heartbeat", log]
         scope = ["systemd-run", "--user", "--scope", "--quiet", f"--unit={name}", "--"]
-        user = ["runuser", "-u", self._user, "--"]
+        user = ["runuser", "-u", self.user, "--"]
         words = shlex.join([*user, *scope, *beat])
-        runtime = f'XDG_RUNTIME_DIR="/run/user/$(id -u {shlex.quote(self._user)})"'
+        runtime = f'XDG_RUNTIME_DIR="/run/user/$(id -u {shlex.quote(self.user)})"'
         return jobs.start(self._guest, name, f"{runtime} exec {words}")
 
     def heartbeats(self, session: str) -> Heartbeat:
@@ -272,7 +272,7 @@ class Lab:
     def _look(
         self, session: str, text: str, enter: str, awaited: str, tenths: int
     ) -> str:
-        arguments = (self._user, self._tmux, session, text, enter, awaited, str(tenths))
+        arguments = (self.user, self._tmux, session, text, enter, awaited, str(tenths))
         return ask(self._guest, "session-type.sh", *arguments).text("screen")
 
 

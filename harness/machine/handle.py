@@ -11,27 +11,25 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import (
-    DeadlineExpired,
     GuestFailure,
     HarnessError,
     MachineDied,
     MachineError,
 )
 from harness.guest.agent import AgentTransport
-from harness.guest.transport import CommandResult, abbreviate
 from harness.machine import records
+from harness.machine.commands import COMMAND_S, UNIT_S, Commands
 from harness.machine.cpu import Cpu
-from harness.machine.views import Views
-from harness.qemu import Journal, Unit, disk
+from harness.qemu import StepLog, Unit, disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
     from pathlib import Path
@@ -46,8 +44,8 @@ log = logging.getLogger(__name__)
 _BOOT_S = 75.0
 REBOOT_S = 90.0
 _SHUTDOWN_S = 45.0
-_COMMAND_S = 60.0
-_UNIT_S = 60.0
+
+
 _PRESS_S = 4.0
 _LAUNCH_S = 15.0
 
@@ -61,7 +59,7 @@ class Reboot:
     duration: float
 
 
-class Machine(Views):
+class Machine(Commands):
     """One throwaway VM on a site. Made by `launch` and `restore`."""
 
     def __init__(
@@ -82,7 +80,7 @@ class Machine(Views):
             site,
             init=recipe.init,
             plan=recipe.plan,
-            journal=Journal(self.directory / "lifecycle.jsonl"),
+            journal=StepLog(self.directory / "lifecycle.jsonl"),
             beside=beside,
         )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
@@ -118,6 +116,21 @@ class Machine(Views):
         return self.emulator.argv
 
     @property
+    def steps(self) -> StepLog:
+        """The steps taken around QEMU, start after start."""
+        return self.unit.journal
+
+    @property
+    def disk(self) -> Path:
+        """Its own disk."""
+        return self.recipe.disk
+
+    @property
+    def tap(self) -> str:
+        """The name of its tap on the bridge."""
+        return self.vm.tap
+
+    @property
     def backing(self) -> list[Path]:
         """Files of this computer that its disk is built on, the nearest first."""
         return disk.backing(self.recipe.disk, self.deadline(_LAUNCH_S, "its disk"))
@@ -135,90 +148,10 @@ class Machine(Views):
         patience = self.accelerator.patience
         return Deadline.after(seconds * patience, f"{self.name}: {awaited}")
 
-    # Commands -----------------------------------------------------------------------
-
-    def execute(
-        self, *words: str, timeout: float = _COMMAND_S, stdin: bytes = b""
-    ) -> CommandResult:
-        """Run a command as root to its end; its exit status is the caller's to judge.
-
-        `timeout` is in seconds under KVM, stretched to the speed of this computer.
-        """
-        deadline = self.deadline(timeout, abbreviate(words))
-        return self.agent.execute(words, deadline=deadline, stdin=stdin)
-
-    def succeed(
-        self, *words: str, timeout: float = _COMMAND_S, stdin: bytes = b""
-    ) -> str:
-        """Run a command that must end with 0; return what it printed."""
-        return self.execute(*words, timeout=timeout, stdin=stdin).check().stdout
-
-    def fail(self, *words: str, timeout: float = _COMMAND_S) -> str:
-        """Run a command that must not end with 0; return what it printed."""
-        result = self.execute(*words, timeout=timeout)
-        if result.succeeded:
-            raise GuestFailure(
-                f"{self.name}: succeeded, but must fail: {abbreviate(words)}",
-                evidence=result.output.splitlines()[-20:],
-            )
-        return result.output
-
-    def shell(self, script: str, timeout: float = _COMMAND_S) -> CommandResult:
-        """Run a shell script; one process for many questions is far cheaper."""
-        return self.execute("sh", "-c", script, timeout=timeout)
-
-    def write_file(self, path: str, data: str | bytes) -> None:
-        """Create or replace a file in the guest."""
-        raw = data.encode() if isinstance(data, str) else data
-        self.agent.write_file(path, raw, deadline=self.deadline(_COMMAND_S, path))
-
-    def read_file(self, path: str) -> str:
-        """Read a text file of the guest; costs the guest no process."""
-        deadline = self.deadline(_COMMAND_S, path)
-        return self.agent.read_file(path, deadline=deadline).decode(errors="replace")
-
     # Waits --------------------------------------------------------------------------
 
-    def wait_for_unit(self, unit: str, timeout: float = _UNIT_S) -> None:
-        """Wait until a unit is active; give up at once when it cannot become so.
-
-        Raises GuestFailure when it has failed, or is inactive with no job under way.
-        """
-        show = ("systemctl", "show", unit, "-p", "ActiveState,SubState,Job,Result")
-        deadline = self.deadline(timeout, f"unit {unit}")
-        seen: dict[str, str] = {}
-
-        def look() -> bool | None:
-            said = self.agent.execute(show, deadline=deadline).check().stdout
-            seen.update(line.partition("=")[::2] for line in said.splitlines())
-            state = seen.get("ActiveState")
-            if state == "failed" or (state == "inactive" and not seen.get("Job")):
-                status = self.execute("systemctl", "status", "--no-pager", unit)
-                raise GuestFailure(
-                    f"{self.name}: unit {unit} is {state}",
-                    seen=str(seen),
-                    evidence=status.output.splitlines()[-20:],
-                )
-            return True if state == "active" else None
-
-        with self._judged(f"unit {unit} did not become active", lambda: str(seen)):
-            poll(look, deadline, interval=0.5)
-
-    def wait_until_succeeds(self, *words: str, timeout: float = _UNIT_S) -> str:
-        """Repeat a command until it ends with 0; return what it printed."""
-        deadline = self.deadline(timeout, abbreviate(words))
-        last: list[CommandResult] = []
-
-        def look() -> CommandResult | None:
-            last[:] = [self.agent.execute(words, deadline=deadline)]
-            return last[0] if last[0].succeeded else None
-
-        what = f"never succeeded: {abbreviate(words)}"
-        with self._judged(what, lambda: last[0].output if last else "no answer"):
-            return poll(look, deadline, interval=0.5).stdout
-
     def wait_for_open_port(
-        self, port: int, ip: IPv4Address | None = None, timeout: float = _UNIT_S
+        self, port: int, ip: IPv4Address | None = None, timeout: float = UNIT_S
     ) -> None:
         """Wait until a TCP port answers the LAN client, on the VM's own address."""
         address = ip or self.vm.ip
@@ -231,18 +164,6 @@ class Machine(Views):
 
         with self._judged(f"port {port} on {address} stayed closed", str):
             poll(look, deadline, interval=0.1)
-
-    @contextmanager
-    def _judged(self, what: str, seen: Callable[[], str]) -> Iterator[None]:
-        """Hold a guest that answers, but not as awaited, responsible."""
-        try:
-            yield
-        except DeadlineExpired as error:
-            raise GuestFailure(
-                f"{self.name}: {what}",
-                seen=seen() or error.seen,
-                evidence=[error.summary, *self.console.tail(10)],
-            ) from error
 
     # Life and death -----------------------------------------------------------------
 
@@ -312,7 +233,7 @@ class Machine(Views):
 
         The agent goes down with the guest, and most often before it could answer.
         """
-        deadline = self.deadline(_COMMAND_S, "a reboot to begin")
+        deadline = self.deadline(COMMAND_S, "a reboot to begin")
         self.agent.start(("systemctl", "--no-block", "reboot"), deadline=deadline)
 
     def shutdown(self, timeout: float = _SHUTDOWN_S) -> None:

@@ -4,7 +4,7 @@ from harness.qemu import cmdline, disk, microvm, seed, snapshot
 from harness.qemu.cmdline import Disk, MachinePlan, Ram, Share
 from harness.qemu.console import Console
 from harness.qemu.launch import Emulator, Enter, here, launch
-from harness.qemu.lifecycle import Init, Journal, Lan, Step, Unit
+from harness.qemu.lifecycle import Init, Lan, Step, StepLog, Unit
 from harness.qemu.qmp import Event, Qmp
 from harness.qemu.snapshot import SavedState
 
@@ -15,7 +15,6 @@ __all__ = [
     "Enter",
     "Event",
     "Init",
-    "Journal",
     "Lan",
     "MachinePlan",
     "Qmp",
@@ -23,6 +22,7 @@ __all__ = [
     "SavedState",
     "Share",
     "Step",
+    "StepLog",
     "Unit",
     "cmdline",
     "disk",

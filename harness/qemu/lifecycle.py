@@ -45,23 +45,23 @@ class Step:
 
 
 @dataclass(slots=True)
-class Journal:
+class StepLog:
     """The steps of a machine's life, in memory and in `lifecycle.jsonl`."""
 
     path: Path
-    steps: list[Step] = field(default_factory=list)
+    taken: list[Step] = field(default_factory=list)
 
     def take(self, name: str, detail: str = "") -> None:
         """Note that a step was taken."""
         step = Step(name, time.monotonic(), detail)
-        self.steps.append(step)
+        self.taken.append(step)
         with self.path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(step)) + "\n")
 
     @property
     def order(self) -> list[str]:
         """Names of the steps, in the order they were taken."""
-        return [step.name for step in self.steps]
+        return [step.name for step in self.taken]
 
 
 class Lan(Protocol):
@@ -120,7 +120,7 @@ class Unit:
         *,
         init: Callable[[Deadline], str],
         plan: Callable[[str], MachinePlan],
-        journal: Journal,
+        journal: StepLog,
         beside: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.name = name

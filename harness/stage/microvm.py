@@ -114,7 +114,7 @@ def export(machine: Machine, home: Path) -> None:
     _run(machine, "/usr/sbin/fsfreeze --freeze /")
     machine.crash()
     deadline = machine.deadline(_EXTRACT_S, "the host's files to be extracted")
-    _extract(machine.recipe.disk, home, deadline)
+    _extract(machine.disk, home, deadline)
     shutil.copyfile(_below(home, kernel), home / "kernel")
     archive = _below(home, initrd).read_bytes()
     (home / "initrd").write_bytes(command.with_init(archive, _INIT.read_bytes()))
@@ -124,7 +124,7 @@ def export(machine: Machine, home: Path) -> None:
 
 
 def _run(machine: Machine, script: str, timeout: float = 120.0) -> str:
-    done = machine.shell(f"set -e\n{script}", timeout=timeout)
+    done = machine.sh(f"set -e\n{script}", timeout=timeout)
     if not done.succeeded:
         raise HarnessError(
             f"{machine.name}: cannot be turned into a microvm",

@@ -83,7 +83,7 @@ def _use_up(dev: Machine) -> None:
     By pipes, which take one each and one system call, half of what a file costs.
     """
     free = dev.inodes.sample("/nix")["/nix"].free
-    dev.shell(
+    dev.sh(
         f"mkdir -p {_FILL} && cd {_FILL} && seq {free - _LEFT} | xargs -n 20000 mkfifo",
         timeout=900,
     )

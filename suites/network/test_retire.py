@@ -76,8 +76,8 @@ def _must_be_there(trace: Trace, site: Site, old: Machine) -> None:
     seen = {
         "a process": trace.processes(),
         "an open image": trace.holders(),
-        "files": [path for path in trace.files if path == old.recipe.disk],
-        "a tap": [tap for tap in site.taps() if tap == old.vm.tap],
+        "files": [path for path in trace.files if path == old.disk],
+        "a tap": [tap for tap in site.taps() if tap == old.tap],
     }
     missing = [what for what, found in seen.items() if not found]
     if missing:
@@ -107,7 +107,7 @@ def _judge_gone(
     )
     check.check(
         "no tap of the old VM is left",
-        old.vm.tap not in {*site.taps(), *site.ports()},
+        old.tap not in {*site.taps(), *site.ports()},
         f"{event}: taps {site.taps()}, on the bridge {sorted(site.ports())}",
     )
     known = [

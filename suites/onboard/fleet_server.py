@@ -123,7 +123,7 @@ class Enrolled:
         A pull that is under way is the one: its timer, stopped while the machine was
         saved, finds itself late and starts one as soon as a switch starts it.
         """
-        said = self.dev.shell(_SHOW).stdout
+        said = self.dev.sh(_SHOW).stdout
         seen = dict(line.partition("=")[::2] for line in said.splitlines())
         self.dev.succeed("systemctl", "start", "--no-block", UNIT)
         running = seen["ActiveState"] == "activating"
@@ -147,7 +147,7 @@ class Enrolled:
             if _resets(dev, mark):
                 return True
             try:
-                said = dev.shell(_SHOW).stdout
+                said = dev.sh(_SHOW).stdout
             except MachineError:
                 dev.agent.close()
                 return None

@@ -309,7 +309,7 @@ def _slow_unit(dev: Machine) -> str:
 def _lab_settled(dev: Machine) -> LabState:
     """Give lab the time that Type=simple does not wait for, then look at it."""
     with suppress(GuestFailure):
-        dev.wait_for_open_port(dev.recipe.lab.port, timeout=15)
+        dev.wait_for_open_port(dev.lab.port, timeout=15)
     return dev.lab.state()
 
 

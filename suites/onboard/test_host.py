@@ -64,7 +64,7 @@ def test_timers_users_and_what_must_not_be_there(
         not [u for u in loaded if "borg" in u],
         [u for u in loaded if "borg" in u],
     )
-    bento = dev.shell(
+    bento = dev.sh(
         'grep -h "" $(systemctl show -P ExecStart bento-upgrade.service'
         ' | grep -o "/nix/store/[^ ;]*" | sort -u)'
     ).stdout

@@ -210,7 +210,7 @@ def _judge_lab_without_key(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     path = f"/run/secrets/{MASTER_KEY}"
     aside = f"{dev.succeed('readlink', '-f', path).strip()}.aside"
     show = f"systemctl show -p ActiveState,SubState,Result {fleet.lab.unit}"
-    said = dev.shell(
+    said = dev.sh(
         f"mv $(readlink -f {path}) {aside}\n"
         f"systemctl restart {fleet.lab.unit}\nsleep 3\n{show}\nls -l {path}"
     )

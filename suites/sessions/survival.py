@@ -64,7 +64,7 @@ class Witness:
         """
         with suppress(GuestFailure):
             self.dev.wait_for_open_port(
-                self.dev.recipe.lab.port,
+                self.dev.lab.port,
                 timeout=float(self.budgets.switch_lab_outage_s),
             )
 

@@ -45,7 +45,7 @@ def test_identities_differ(
             f"{sorted(owners)} answer for {machine.vm.ip} of {machine.name}, "
             f"the spec has {machine.vm.mac}",
         )
-    taps = sorted(machine.vm.tap for machine in machines)
+    taps = sorted(machine.tap for machine in machines)
     check.check(
         "each has its tap on the bridge",
         site.taps() == taps and set(taps) <= site.ports().keys(),
@@ -96,14 +96,14 @@ def _live(
     beholder.draw(f"beside {name}")
     check.check(
         "each has its tap on the bridge",
-        site.taps() == sorted([machine.vm.tap, bystander.vm.tap]),
+        site.taps() == sorted([machine.tap, bystander.tap]),
         f"taps {site.taps()} after all that",
     )
 
 
 def _must_have_lived(machine: Machine, first: str, second: str) -> None:
     """Tell a life from a machine that nothing happened to."""
-    ends = [s.detail for s in machine.unit.journal.steps if s.name == "qemu-end"]
+    ends = [s.detail for s in machine.steps.taken if s.name == "qemu-end"]
     if len(ends) != 2 or "by itself" not in ends[0] or "SIGKILL" not in ends[1]:
         raise NotExercised(f"{machine.name} stopped, then crashed", seen=str(ends))
     third = machine.boot_id
@@ -134,9 +134,9 @@ def _identity(machine: Machine) -> dict[str, frozenset[object]]:
         "each has a host name of its own": frozenset(
             [machine.read_file("/etc/hostname").strip()]
         ),
-        "each has a tap of its own": frozenset([machine.vm.tap]),
+        "each has a tap of its own": frozenset([machine.tap]),
         "each has a state directory of its own": frozenset([machine.directory]),
         "each has sockets of its own": frozenset(sockets),
         "each has a QEMU of its own": frozenset([machine.emulator.pid]),
-        "each has a disk of its own": frozenset([machine.recipe.disk]),
+        "each has a disk of its own": frozenset([machine.disk]),
     }

@@ -60,7 +60,7 @@ def test_autostart(
         owners = site.client.arping(machine.vm.ip, window=1.0)
         check.check(
             "a VM with autostart comes up with the site",
-            owners == {machine.vm.mac} and machine.vm.tap in site.ports(),
+            owners == {machine.vm.mac} and machine.tap in site.ports(),
             f"{sorted(owners)} answer for {machine.name}, taps {site.taps()}",
         )
     owners = site.client.arping(asleep.ip, window=1.0)
@@ -200,7 +200,7 @@ def _network_config(vm: Vm, fleet: Fleet) -> str:
 def _judge_given(machine: Machine, check: Recorder) -> None:
     said = machine.execute("cat", "/etc/acceptance-user-data").output
     check.check("user-data is applied", said == "applied", f"its file says {said!r}")
-    mtus = machine.shell("cat /sys/class/net/e*/mtu").stdout.split()
+    mtus = machine.sh("cat /sys/class/net/e*/mtu").stdout.split()
     check.check(
         "network-config is applied",
         mtus == [str(_UNUSUAL_MTU)],
@@ -224,5 +224,5 @@ def _instance(machine: Machine) -> Mapping[str, str]:
         "host keys": "cat /etc/ssh/ssh_host_*_key.pub | sha256sum",
         "machine-id": "cat /etc/machine-id",
     }
-    said = machine.shell("; ".join(f"echo $({line})" for line in script.values()))
+    said = machine.sh("; ".join(f"echo $({line})" for line in script.values()))
     return dict(zip(script, said.check().stdout.splitlines(), strict=True))

@@ -32,26 +32,26 @@ def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> No
     """After a crash the tap is gone, and init leaves the disk alone."""
     check.check(
         "steps come in order",
-        dev.unit.journal.order == _START,
-        f"{' → '.join(dev.unit.journal.order)}, expected {' → '.join(_START)}",
+        dev.steps.order == _START,
+        f"{' → '.join(dev.steps.order)}, expected {' → '.join(_START)}",
     )
     boot_id = dev.boot_id
     dev.write_file(_CANARY, boot_id)
     dev.succeed("sync")
-    disk = dev.recipe.disk.stat()
+    disk = dev.disk.stat()
 
     dev.crash()
     check.check(
         "tap-down comes after a crash of QEMU too",
-        dev.unit.journal.order == _START + _END,
-        " → ".join(dev.unit.journal.order),
+        dev.steps.order == _START + _END,
+        " → ".join(dev.steps.order),
     )
     check.check("no tap is left", not site.taps(), f"left: {site.taps()}")
 
     dev.start()
     if dev.boot_id == boot_id:
         raise NotExercised("the second start booted anew")
-    again = dev.recipe.disk.stat()
+    again = dev.disk.stat()
     check.check(
         "init does not touch an existing disk",
         again.st_ino == disk.st_ino,
@@ -62,7 +62,7 @@ def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> No
         dev.execute("cat", _CANARY).stdout == boot_id,
         f"{_CANARY} is lost: init made a new disk",
     )
-    steps = dev.unit.journal.steps[len(_START + _END) :]
+    steps = dev.steps.taken[len(_START + _END) :]
     check.check(
         "init says that it found everything",
         "already present" in steps[0].detail,
@@ -102,8 +102,8 @@ def test_shutdown_is_the_guests_own(
     check.check("no tap is left", not site.taps(), f"left: {site.taps()}")
     check.check(
         "tap-down comes last",
-        dev.unit.journal.order[-2:] == _END,
-        " → ".join(dev.unit.journal.order),
+        dev.steps.order[-2:] == _END,
+        " → ".join(dev.steps.order),
     )
 
     dev.start()
@@ -166,6 +166,6 @@ def _judge_tap(dev: Machine, site: Site, check: Recorder) -> None:
     """Hold a running machine to one tap, and that on the bridge."""
     check.check(
         "one tap, on the bridge",
-        site.taps() == [dev.vm.tap] and dev.vm.tap in site.ports(),
+        site.taps() == [dev.tap] and dev.tap in site.ports(),
         f"taps {site.taps()}, on the bridge {sorted(site.ports())}",
     )

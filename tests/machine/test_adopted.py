@@ -219,7 +219,7 @@ def adopted(bench: Bench, **replaced: str) -> Iterator[AdoptedMachine]:
 
 def start(machine: AdoptedMachine) -> None:
     """Start it, and wait for the guest's first words."""
-    mark = machine.console.size if machine.unit.journal.steps else 0
+    mark = machine.console.size if machine.steps.taken else 0
     machine.unit.start(Deadline.after(20, "QEMU"))
     machine.recognise()
     console, deadline = machine.console, Deadline.after(20, "the guest")
@@ -233,19 +233,19 @@ def test_two_starts_and_a_crash(bench: Bench) -> None:
         start(machine)
         journal = machine.unit.journal
         assert journal.order == ["init", "tap-up", "qemu"]
-        assert "disk.qcow2" in journal.steps[0].detail
-        assert site.taps() == [machine.vm.tap] == ["tap-sector"]
-        assert machine.recipe.disk.is_relative_to(machine.directory)
-        assert machine.recipe.disk.exists()
+        assert "disk.qcow2" in journal.taken[0].detail
+        assert site.taps() == [machine.tap] == ["tap-sector"]
+        assert machine.disk.is_relative_to(machine.directory)
+        assert machine.disk.exists()
         assert CommandLine.of(machine.argv[1:]).mem == VM.mem
         machine.crash()
         assert journal.order[3:] == ["qemu-end", "tap-down"]
         assert site.taps() == []
         start(machine)
         assert journal.order[5:] == ["init", "tap-up", "qemu"]
-        assert "already present" in journal.steps[5].detail
+        assert "already present" in journal.taken[5].detail
         machine.shutdown()
-        assert "by itself" in journal.steps[-2].detail
+        assert "by itself" in journal.taken[-2].detail
         assert site.taps() == []
     log = (machine.directory / "units.log").read_text()
     assert "vm-sector-tap-down" in log
@@ -265,7 +265,7 @@ def test_a_tap_left_behind_is_seen(bench: Bench) -> None:
     with adopted(bench, tap_down="#!/bin/sh\nexit 0\n") as machine:
         start(machine)
         machine.crash()
-        assert machine.unit.journal.order[3:] == ["qemu-end"]
+        assert machine.steps.order[3:] == ["qemu-end"]
         assert bench.site.taps() == ["tap-sector"]
         bench.site.sandbox.script("ip link delete tap-sector", "a tap to go")
 
@@ -279,7 +279,7 @@ def test_an_init_that_makes_the_disk_anew_is_seen(bench: Bench) -> None:
         start(machine)
         machine.crash()
         start(machine)
-        detail = machine.unit.journal.steps[5].detail
+        detail = machine.steps.taken[5].detail
         assert "made or changed" in detail
         assert "already present" not in detail
 

@@ -40,7 +40,7 @@ def test_commands_return_or_judge(bench: Bench) -> None:
     with bench.launched() as (machine, _):
         assert machine.execute("false").rc == 1
         assert machine.succeed("echo", "a") == "echo a\n"
-        assert machine.shell("echo $HOME").stdout == "sh -c echo $HOME\n"
+        assert machine.sh("echo $HOME").stdout == "sh -c echo $HOME\n"
         assert machine.fail("false") == "no\n"
         with pytest.raises(GuestFailure, match="exit status 1"):
             machine.succeed("false")
@@ -121,11 +121,11 @@ def test_an_error_that_leaves_takes_the_console_along(bench: Bench) -> None:
 def test_steps_are_the_modules_and_nothing_is_left(bench: Bench, site: Site) -> None:
     """init, tap-up, qemu, tap-down; the tap is on the bridge in between."""
     with bench.launched() as (machine, _):
-        assert machine.unit.journal.order == START
+        assert machine.steps.order == START
         assert site.taps() == [VM.tap]
         assert VM.tap in site.ports()
         assert "running" in repr(machine)
-    assert machine.unit.journal.order == START + END
+    assert machine.steps.order == START + END
     assert site.taps() == []
     assert "off" in repr(machine)
 
@@ -137,7 +137,7 @@ def test_what_a_disk_is_built_on(bench: Bench) -> None:
         lost = bench.directory / "lost.qcow2"
         argv = ["qemu-img", "rebase", "-u", "-F", "qcow2", "-b", str(lost)]
         machine.crash()
-        run([*argv, str(machine.recipe.disk)], deadline=soon()).check()
+        run([*argv, str(machine.disk)], deadline=soon()).check()
         assert machine.backing == [lost]
 
 
@@ -146,7 +146,7 @@ def test_a_crash_keeps_the_disk_and_loses_the_memory(bench: Bench, site: Site) -
     with bench.launched() as (machine, agent):
         agent.type("abcWd")
         machine.console.wait_for("w4", soon())
-        inode = machine.recipe.disk.stat().st_ino
+        inode = machine.disk.stat().st_ino
         machine.crash()
         assert site.taps() == []
         with pytest.raises(MachineError):
@@ -154,8 +154,8 @@ def test_a_crash_keeps_the_disk_and_loses_the_memory(bench: Bench, site: Site) -
         mark = machine.console.size
         machine.start()
         machine.console.wait_for("saved 3", soon(), since=mark)
-        assert machine.recipe.disk.stat().st_ino == inode
-        assert machine.unit.journal.order == START + END + START
+        assert machine.disk.stat().st_ino == inode
+        assert machine.steps.order == START + END + START
         assert machine.emulator.rungs == []
 
 
@@ -197,7 +197,7 @@ def test_a_shutdown_is_the_guests_own(bench: Bench, site: Site) -> None:
         assert repr(machine).startswith("<Machine sector off")
         assert machine.emulator.rungs == []
         assert site.taps() == []
-        assert machine.unit.journal.steps[3].detail == "by itself, exit status 0"
+        assert machine.steps.taken[3].detail == "by itself, exit status 0"
         machine.start()
         assert machine.running
 
@@ -206,7 +206,7 @@ def test_a_retired_machine_leaves_nothing(bench: Bench, site: Site) -> None:
     """Neither process nor file nor tap, and nobody who holds a removed file."""
     with bench.launched() as (machine, _), site.trace(machine.directory) as left:
         assert left.processes()
-        assert machine.recipe.disk in left.files
+        assert machine.disk in left.files
         machine.retire()
         assert (left.processes(), left.names_left()) == ([], [])
         assert site.taps() == []

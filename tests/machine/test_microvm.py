@@ -15,7 +15,7 @@ from harness.errors import HarnessError, HostError
 from harness.fleet import NetworkSpec
 from harness.host import virtiofsd
 from harness.machine.microvm import HostSystem, Shares, shared
-from harness.qemu import Journal, Ram, Share, Unit
+from harness.qemu import Ram, Share, StepLog, Unit
 from harness.site import open_site
 from tests.qemu.sector import plan
 
@@ -150,7 +150,7 @@ def _unit(bench: Bench, shares: Shares) -> Unit:
         bench.site,
         init=lambda _deadline: "",
         plan=planned,
-        journal=Journal(directory / "lifecycle.jsonl"),
+        journal=StepLog(directory / "lifecycle.jsonl"),
         beside=shares.serve,
     )
 

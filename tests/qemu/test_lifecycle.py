@@ -15,7 +15,7 @@ import pytest
 from harness.errors import HarnessError, LaunchFailed
 from harness.fleet import Vm
 from harness.process import alive
-from harness.qemu import Init, Journal, Unit
+from harness.qemu import Init, StepLog, Unit
 from harness.qemu.lifecycle import INIT, QEMU, QEMU_END, TAP_DOWN, TAP_UP
 from tests.qemu.sector import BANNER, plan
 from tests.qemu.test_launch import soon, type_keys
@@ -77,7 +77,7 @@ def unit(lan: LoopbackLan, init: Init, directory: Path) -> Iterator[Unit]:
         lan,
         init=init,
         plan=lambda _tap: plan(directory, init.disk),
-        journal=Journal(directory / "lifecycle.jsonl"),
+        journal=StepLog(directory / "lifecycle.jsonl"),
     )
     yield unit
     unit.close()
@@ -96,7 +96,7 @@ def test_takes_its_steps_in_order(
     assert lan.up == []
     kept = (directory / "lifecycle.jsonl").read_text().splitlines()
     assert [json.loads(line)["name"] for line in kept] == WHOLE
-    times = [step.at for step in unit.journal.steps]
+    times = [step.at for step in unit.journal.taken]
     assert times == sorted(times)
 
 
@@ -111,7 +111,7 @@ def test_a_second_start_keeps_the_disk(unit: Unit, init: Init) -> None:
     second.console.wait_for(BANNER + "3\n", soon("the guest"), since=mark)
     assert init.disk.stat().st_ino == inode
     assert unit.journal.order == WHOLE + WHOLE[:3]
-    assert unit.journal.steps[5].detail == "disk already present, seed already present"
+    assert unit.journal.taken[5].detail == "disk already present, seed already present"
 
 
 def test_tap_down_comes_after_a_crash_of_qemu(unit: Unit, lan: LoopbackLan) -> None:
@@ -121,7 +121,7 @@ def test_tap_down_comes_after_a_crash_of_qemu(unit: Unit, lan: LoopbackLan) -> N
     emulator.wait_end(soon())
     again = unit.start(soon())
     assert unit.journal.order == WHOLE + WHOLE[:3]
-    assert unit.journal.steps[3].detail == "by itself, exit status -9"
+    assert unit.journal.taken[3].detail == "by itself, exit status -9"
     assert lan.up == ["sector"]
     unit.close()
     assert not alive(again.pid)
@@ -137,7 +137,7 @@ def test_tap_down_comes_when_qemu_does_not(
         lan,
         init=init,
         plan=lambda _tap: plan(directory, extra=("-nonsense",)),
-        journal=Journal(directory / "lifecycle.jsonl"),
+        journal=StepLog(directory / "lifecycle.jsonl"),
     )
     with pytest.raises(LaunchFailed):
         unit.start(soon())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from harness.machine.adopted.units import Command, UnitFile, Units
     from harness.process import Completed, Popen
-    from harness.qemu import Journal, MachinePlan
+    from harness.qemu import MachinePlan, StepLog
     from harness.site import Site
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,7 +66,7 @@ class AdoptedUnit(Unit):
         site: Site,
         *,
         plan: Callable[[str], MachinePlan],
-        journal: Journal,
+        journal: StepLog,
         patience: float,
     ) -> None:
         first = plan("")

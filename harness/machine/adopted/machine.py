@@ -15,7 +15,7 @@ from harness.machine.adopted.life import AdoptedUnit
 from harness.machine.handle import REBOOT_S, Machine, Reboot
 from harness.machine.lifetimes import LAB, lifetime
 from harness.machine.recipe import Recipe, gateway_of
-from harness.qemu import Disk, Journal, MachinePlan
+from harness.qemu import Disk, MachinePlan, StepLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ class AdoptedMachine(Machine):
             units,
             site,
             plan=recipe.plan,
-            journal=Journal(self.directory / "lifecycle.jsonl"),
+            journal=StepLog(self.directory / "lifecycle.jsonl"),
             patience=recipe.accelerator.patience,
         )
 
@@ -136,7 +136,7 @@ class AdoptedMachine(Machine):
         if running or reason != "guest-shutdown":
             raise GuestFailure(
                 f"{self.name}: its unit's stop was a power cut",
-                seen=f"shutdown by {reason}, steps {self.unit.journal.steps[-2:]}",
+                seen=f"shutdown by {reason}, steps {self.steps.taken[-2:]}",
                 hint="ExecStop has to ask the guest, and to wait until QEMU has ended",
             )
 

@@ -1,1 +1,143 @@
-"""Boot throwaway VMs from a spec and prove that a migration keeps its promises."""
+"""Boot throwaway VMs from a spec and prove that a migration keeps its promises.
+
+This is the public interface: suites, and the faults of other projects, import from here
+only. A name loads its module on first use (PEP 562), so `import harness` stays cheap.
+`tests/gates/test_public.py` checks that the three lists below agree.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.bystander import Bystander, observe_bystander, watch_bystander
+    from harness.deadline import Deadline, poll, tick
+    from harness.errors import DeadlineExpired, GuestFailure, MachineError, NotExercised
+    from harness.evidence import Recorder
+    from harness.fault import Fault, must_fail
+    from harness.fleet import (
+        Budgets,
+        CloudInit,
+        Endpoint,
+        Fleet,
+        Migration,
+        NetworkSpec,
+        Vm,
+    )
+    from harness.guest.boot import Bootloader, MenuEntry
+    from harness.guest.inodes import InodeSample, slope
+    from harness.guest.lab import LabState
+    from harness.guest.proc import Process
+    from harness.guest.rebuild import Rebuild
+    from harness.guest.store import Collection, Reading, Verification
+    from harness.guest.system import Generation, SystemState
+    from harness.guest.transport import CommandResult
+    from harness.machine import Machine, log_in
+    from harness.machine.adopted import AdoptedMachine, CommandLine, Units
+    from harness.site import (
+        USER,
+        AddressWatch,
+        DnsWatch,
+        Door,
+        Page,
+        Sample,
+        Site,
+        Trace,
+        Visitor,
+    )
+    from harness.stage import (
+        HEARTBEATS,
+        MASTER_KEY,
+        OLD,
+        TALKER,
+        Machines,
+        address_changed,
+    )
+
+__all__ = [
+    "HEARTBEATS",
+    "MASTER_KEY",
+    "OLD",
+    "TALKER",
+    "USER",
+    "AddressWatch",
+    "AdoptedMachine",
+    "Bootloader",
+    "Budgets",
+    "Bystander",
+    "CloudInit",
+    "Collection",
+    "CommandLine",
+    "CommandResult",
+    "Deadline",
+    "DeadlineExpired",
+    "DnsWatch",
+    "Door",
+    "Endpoint",
+    "Fault",
+    "Fleet",
+    "Generation",
+    "GuestFailure",
+    "InodeSample",
+    "LabState",
+    "Machine",
+    "MachineError",
+    "Machines",
+    "MenuEntry",
+    "Migration",
+    "NetworkSpec",
+    "NotExercised",
+    "Page",
+    "Process",
+    "Reading",
+    "Rebuild",
+    "Recorder",
+    "Sample",
+    "Site",
+    "SystemState",
+    "Trace",
+    "Units",
+    "Verification",
+    "Visitor",
+    "Vm",
+    "address_changed",
+    "log_in",
+    "must_fail",
+    "observe_bystander",
+    "poll",
+    "slope",
+    "tick",
+    "watch_bystander",
+]
+
+_MODULES = {
+    "harness.bystander": "Bystander observe_bystander watch_bystander",
+    "harness.deadline": "Deadline poll tick",
+    "harness.errors": "DeadlineExpired GuestFailure MachineError NotExercised",
+    "harness.evidence": "Recorder",
+    "harness.fault": "Fault must_fail",
+    "harness.fleet": "Budgets CloudInit Endpoint Fleet Migration NetworkSpec Vm",
+    "harness.guest.boot": "Bootloader MenuEntry",
+    "harness.guest.inodes": "InodeSample slope",
+    "harness.guest.lab": "LabState",
+    "harness.guest.proc": "Process",
+    "harness.guest.rebuild": "Rebuild",
+    "harness.guest.store": "Collection Reading Verification",
+    "harness.guest.system": "Generation SystemState",
+    "harness.guest.transport": "CommandResult",
+    "harness.machine": "Machine log_in",
+    "harness.machine.adopted": "AdoptedMachine CommandLine Units",
+    "harness.site": "USER AddressWatch DnsWatch Door Page Sample Site Trace Visitor",
+    "harness.stage": "HEARTBEATS MASTER_KEY OLD TALKER Machines address_changed",
+}
+_MODULE_OF = {name: room for room, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # mypy would take it to mean that every name exists
+
+    def __getattr__(name):
+        """Import the module that defines a public name. Raises AttributeError."""
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.guest.boot import Bootloader, MenuEntry
-    from harness.guest.system import Generation, SystemState
-    from harness.machine import Machine
+    from harness import (
+        Bootloader,
+        Generation,
+        Machine,
+        MenuEntry,
+        Recorder,
+        SystemState,
+    )
 
 # Another kernel than the reference's own, and a mark that only this generation has.
 NEW_KERNEL = """

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import poll
-from harness.errors import NotExercised
+from harness import NotExercised, poll
 from suites.boot.judge import NEW_KERNEL, judge_alive
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.guest.store import Verification
-    from harness.machine import Machine
+    from harness import Machine, Recorder, Verification
 
 pytestmark = [
     pytest.mark.criterion("reboot-boots-guest-kernel"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
+from harness import NotExercised
 from suites.boot.judge import (
     NEW_KERNEL,
     choose_once,
@@ -17,10 +17,7 @@ from suites.boot.judge import (
 )
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets
-    from harness.guest.system import SystemState
-    from harness.machine import Machine
+    from harness import Budgets, Machine, Recorder, SystemState
 
 pytestmark = [
     pytest.mark.criterion("reboot-boots-guest-kernel"),

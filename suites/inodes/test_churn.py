@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
-from harness.guest.inodes import slope
+from harness import NotExercised, slope
 from suites.inodes.deployments import FILES, deployment
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets
-    from harness.guest.inodes import InodeSample
-    from harness.machine import Machine
+    from harness import Budgets, InodeSample, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

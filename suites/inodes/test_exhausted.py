@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
+from harness import NotExercised
 from suites.inodes.deployments import FILES, deployment
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.machine import Machine
+    from harness import Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

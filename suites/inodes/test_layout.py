@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets
-    from harness.machine import Machine
+    from harness import Budgets, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, NotExercised
-from harness.fleet import Endpoint
-from harness.site import USER
+from harness import USER, Deadline, DeadlineExpired, Endpoint, NotExercised, poll
 from suites.network.observe import migration_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.site import Door, Page, Site, Visitor
+    from harness import Door, Fleet, Page, Recorder, Site, Visitor
 
 # Answers that keep somebody out; anything else let a request through to somewhere.
 _REFUSED = (HTTPStatus.FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, NotExercised
+from harness import Deadline, DeadlineExpired, NotExercised, poll
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet, Migration
-    from harness.machine import Machine
-    from harness.site import AddressWatch, DnsWatch, Site
+    from harness import (
+        AddressWatch,
+        DnsWatch,
+        Fleet,
+        Machine,
+        Migration,
+        Recorder,
+        Site,
+    )
 
 
 # The site's links are Ethernet's; before a ping's payload come IP and ICMP headers.

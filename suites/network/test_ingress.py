@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, NotExercised
-from harness.stage import TALKER, address_changed
+from harness import (
+    TALKER,
+    Deadline,
+    DeadlineExpired,
+    NotExercised,
+    address_changed,
+    poll,
+)
 from suites.network.door import public_path, stand_in
 from suites.network.observe import migration_of
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.machine import Machine
-    from harness.site import Site, Visitor
+    from harness import Budgets, Fleet, Machine, Recorder, Site, Visitor
     from suites.network.door import PublicPath
 
 pytestmark = [pytest.mark.criterion("ingress-auth"), pytest.mark.disruptive]

@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
-from harness.stage import OLD
-from suites.bystander import behold
+from harness import OLD, NotExercised, observe_bystander
 from suites.network.observe import migration_of, watch_swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.machine import Machine
-    from harness.site import Site
-    from harness.stage import Machines
-    from suites.bystander import Bystander
+    from harness import Bystander, Fleet, Machine, Machines, Recorder, Site
     from suites.network.observe import Swap
 
 pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.disruptive]
@@ -85,7 +78,7 @@ def old_vm_watched(
     with watch_swap(site, check, fleet) as swap:
         swap.await_service(old, "before dev is there")
         kinds = ("ping", "arp", *swap.probes)
-        yield behold(old, site, check, swap.address, kinds), swap
+        yield observe_bystander(old, site, check, swap.address, kinds), swap
 
 
 def _judge_the_lan(beholder: Bystander, swap: Swap, event: str) -> None:

@@ -11,17 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, NotExercised
-from harness.stage import OLD
+from harness import OLD, Deadline, DeadlineExpired, NotExercised, poll
 from suites.network.observe import migration_of
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.machine import Machine
-    from harness.site import Site, Trace
-    from harness.stage import Machines
+    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site, Trace
 
 pytestmark = [pytest.mark.criterion("swap-retires-old"), pytest.mark.disruptive]
 

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
-from harness.stage import OLD, TALKER, address_changed
+from harness import OLD, TALKER, NotExercised, address_changed
 from suites.network.observe import migration_of, watch_swap
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.machine import Machine
-    from harness.site import Site
-    from harness.stage import Machines
+    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site
 
 pytestmark = [pytest.mark.criterion("swap-keeps-address"), pytest.mark.disruptive]
 

@@ -7,17 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.deadline import poll
-from harness.errors import DeadlineExpired, NotExercised
-from harness.machine import log_in
+from harness import DeadlineExpired, NotExercised, log_in, poll
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.evidence import Recorder
-    from harness.fleet import NetworkSpec
-    from harness.guest.transport import CommandResult
-    from harness.machine import Machine
+    from harness import CommandResult, Machine, NetworkSpec, Recorder
 
 INFECT = "/usr/lib/reference/nixos/infect"
 _LOGIN = r"login: *$"

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.deadline import poll
-from harness.errors import MachineError
-from harness.stage import OLD
+from harness import OLD, MachineError, poll
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.machine import Machine
-    from harness.stage import Machines
+    from harness import Machine, Machines
 
 SERVER = "fleet.cloonar.com"
 UNIT = "bento-upgrade.service"

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import poll
-from harness.errors import GuestFailure, NotExercised
-from harness.stage import HEARTBEATS
+from harness import HEARTBEATS, GuestFailure, NotExercised, poll
 from suites.onboard.fleet_server import UNIT, Enrolled
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.guest.lab import LabState
-    from harness.guest.system import SystemState
-    from harness.machine import Machine
-    from harness.stage import Machines
+    from harness import (
+        Budgets,
+        Fleet,
+        LabState,
+        Machine,
+        Machines,
+        Recorder,
+        SystemState,
+    )
     from suites.onboard.fleet_server import Pull
 
 pytestmark = [

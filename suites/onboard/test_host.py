@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.machine import Machine
-    from harness.site import Site
+    from harness import Fleet, Machine, Recorder, Site
 
 pytestmark = pytest.mark.stage("onboarded")
 

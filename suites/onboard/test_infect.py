@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import poll
-from harness.errors import DeadlineExpired, NotExercised
+from harness import DeadlineExpired, NotExercised, poll
 from suites.onboard.converting import (
     INFECT,
     Identity,
@@ -21,10 +20,7 @@ from suites.onboard.converting import (
 )
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets
-    from harness.machine import Machine
-    from harness.site import Site
+    from harness import Budgets, Machine, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("onboard-infect"),

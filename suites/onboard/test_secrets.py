@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import GuestFailure, NotExercised
-from harness.stage import MASTER_KEY
+from harness import MASTER_KEY, GuestFailure, NotExercised
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.guest.rebuild import Rebuild
-    from harness.machine import Machine
+    from harness import Fleet, Machine, Rebuild, Recorder
 
 pytestmark = [
     pytest.mark.criterion("onboard-secrets"),

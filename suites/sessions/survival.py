@@ -6,17 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.deadline import poll
-from harness.errors import GuestFailure, NotExercised
-from harness.stage import HEARTBEATS, TALKER
+from harness import HEARTBEATS, TALKER, GuestFailure, NotExercised, poll
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets
-    from harness.guest.lab import LabState
-    from harness.guest.proc import Process
-    from harness.guest.rebuild import Rebuild
-    from harness.machine import Machine
+    from harness import Budgets, LabState, Machine, Process, Rebuild, Recorder
 
 # Stands for the containers that lab runs for its sessions, outside its own cgroup.
 PAYLOAD = "payload"

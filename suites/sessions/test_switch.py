@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
+from harness import NotExercised
 from suites.sessions.survival import Witness
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.machine import Machine
+    from harness import Budgets, Fleet, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("switch-keeps-sessions"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import NotExercised
+from harness import NotExercised
 
 if TYPE_CHECKING:
-    from harness.fleet import Fleet
+    from harness import Fleet
 
 
 def consumers(fleet: Fleet) -> tuple[str, str]:

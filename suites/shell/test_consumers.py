@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
-from suites.bystander import beside
+from harness import NotExercised, watch_bystander
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.machine import Machine
-    from harness.site import Site
-    from harness.stage import Machines
+    from harness import Fleet, Machine, Machines, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("two-consumers"),
@@ -78,7 +73,7 @@ def _live(
     machine = machine_factory(vm=name)
     machine.write_file(_CANARY, machine.boot_id)
     machine.succeed("sync")
-    with beside(bystander, site, check) as beholder:
+    with watch_bystander(bystander, site, check) as beholder:
         beholder.note(f"{name} stops")
         first = machine.boot_id
         machine.shutdown()

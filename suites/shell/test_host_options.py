@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import tick
-from harness.errors import NotExercised
-from harness.fleet import CloudInit
+from harness import CloudInit, NotExercised, tick
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet, Vm
-    from harness.machine import Machine
-    from harness.site import Site
-    from harness.stage import Machines
+    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site, Vm
 
 pytestmark = [
     pytest.mark.criterion("shell-options"),

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import GuestFailure, NotExercised
+from harness import GuestFailure, NotExercised
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.machine import Machine
-    from harness.site import Site
+    from harness import Machine, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("shell-lifecycle"),

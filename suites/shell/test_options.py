@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.machine import Machine
+    from harness import Machine, Recorder
 
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.machine.adopted import AdoptedMachine, CommandLine
+from harness import AdoptedMachine, CommandLine
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Fleet
-    from harness.machine import Machine
-    from harness.machine.adopted import Units
-    from harness.site import Site
+    from harness import Fleet, Machine, Recorder, Site, Units
 
 _STORE = Path("/nix/store")
 

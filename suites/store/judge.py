@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import NotExercised
+from harness import NotExercised
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.guest.store import Collection, Reading
-    from harness.machine import Machine
+    from harness import Collection, Machine, Reading, Recorder
 
 # Devices through which a host can share its files; none may be in the subject.
 _SHARES = ("virtfs", "fsdev", "9p", "vhost-user-fs", "virtiofs")

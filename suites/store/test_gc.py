@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NotExercised
-from harness.stage import HEARTBEATS
+from harness import HEARTBEATS, NotExercised
 from suites.store.judge import (
     judge_ownership,
     judge_reading,
@@ -16,9 +15,7 @@ from suites.store.judge import (
 )
 
 if TYPE_CHECKING:
-    from harness.evidence import Recorder
-    from harness.fleet import Budgets, Fleet
-    from harness.machine import Machine
+    from harness import Budgets, Fleet, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("gc-no-estale"),

@@ -79,7 +79,7 @@ class Bystander:
         )
 
     def _judge_guest(self, done: str) -> None:
-        before, now = self.before, look(self.machine)
+        before, now = self.before, _look(self.machine)
         self.check.check(
             "the bystander did not reboot",
             now.boot_id == before.boot_id,
@@ -141,13 +141,15 @@ class Bystander:
 
 
 @contextmanager
-def beside(machine: Machine, site: Site, check: Recorder) -> Iterator[Bystander]:
+def watch_bystander(
+    machine: Machine, site: Site, check: Recorder
+) -> Iterator[Bystander]:
     """Watch a machine that answers; what it is left alone by happens in the `with`."""
     with site.watch_address(machine.vm.ip, tcp=(22,)) as watch:
-        yield behold(machine, site, check, watch, ("ping", "arp", "tcp:22"))
+        yield observe_bystander(machine, site, check, watch, ("ping", "arp", "tcp:22"))
 
 
-def behold(
+def observe_bystander(
     machine: Machine,
     site: Site,
     check: Recorder,
@@ -158,10 +160,10 @@ def behold(
     for kind in kinds:
         deadline = machine.deadline(_ANSWERS_S, f"{kind} of {machine.vm.ip}")
         watch.wait_for(kind, ok=True, deadline=deadline)
-    return Bystander(machine, site, check, watch, tuple(kinds), look(machine))
+    return Bystander(machine, site, check, watch, tuple(kinds), _look(machine))
 
 
-def look(machine: Machine) -> Moment:
+def _look(machine: Machine) -> Moment:
     """Look at a machine, guest and process."""
     said = machine.sh(
         "cat /proc/uptime /proc/sys/kernel/random/boot_id;"

@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.facts import describe
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -106,10 +108,17 @@ class GuestPanicked(MachineError):
 
 
 class NotExercised(HarnessError):
-    """The event under test did not happen, so nothing was proven."""
+    """The event under test did not happen, so nothing was proven.
 
-    def __init__(self, event: str, *, seen: str = "") -> None:
-        super().__init__(f"not exercised: {event}", seen=seen)
+    `expected` says what had to happen ("dnsmasq to restart"), `seen` what was seen in
+    its place ("its PID is still 123"), as a sentence or as any fact.
+    """
+
+    def __init__(self, expected: str, *, seen: object = "") -> None:
+        words = seen if isinstance(seen, str) else describe(seen)
+        text = f"test precondition not met: expected {expected}"
+        super().__init__(f"{text}, {words}" if words else text)
+        self.expected = expected
 
 
 class GuestFailure(AssertionError):

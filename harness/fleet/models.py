@@ -13,9 +13,18 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from harness.facts import Limit
 from harness.fleet.cloudinit import check_network_config, check_user_data
 from harness.fleet.crosscheck import crosscheck
 from harness.fleet.fields import (
@@ -194,6 +203,8 @@ class Ingress(FleetModel):
 class Budgets(FleetModel):
     """Every threshold that a suite uses; the unit is in the name."""
 
+    model_config = ConfigDict(validate_default=True)
+
     heartbeat_gap_ms: Number = 3000
     """longest silence of a session's 100 ms heartbeat during a switch, milliseconds"""
     switch_lab_outage_s: Number = 15
@@ -224,6 +235,12 @@ class Budgets(FleetModel):
     """largest bytes-per-inode ratio of a file system with a Nix store, bytes"""
     inode_generations_headroom: Number = 20
     """how many more generations must fit in the free inodes, generations"""
+
+    @field_validator("*")
+    @classmethod
+    def _know_its_name(cls, value: float, info: ValidationInfo) -> Limit:
+        """Have each threshold carry its name and unit into the checks that use it."""
+        return Limit(value, str(info.field_name))
 
 
 class Throwaway(FleetModel):

@@ -53,6 +53,11 @@ class Session:
         start = self.process.start if self.process else None
         return (self.name, self.pid, start, self.pty)
 
+    def fact(self) -> dict[str, object]:
+        """Return what must not change while the session lives on, for checks."""
+        start = self.process.start if self.process else None
+        return {"PID": self.pid, "started at tick": start, "terminal": self.pty}
+
 
 @dataclass(frozen=True, slots=True)
 class LabState:

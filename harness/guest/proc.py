@@ -36,6 +36,10 @@ class Process:
         """PID and start time."""
         return (self.pid, self.start)
 
+    def fact(self) -> dict[str, object]:
+        """Return what identifies it, for checks."""
+        return {"PID": self.pid, "started at tick": self.start}
+
     @property
     def stopped(self) -> bool:
         """Whether the process is stopped by a signal or a debugger."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.criteria import Verdict  # noqa: TC001 - pydantic needs it at run time
 from harness.errors import InputError, Mistake
+from harness.evidence import Check, Relation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,14 +82,37 @@ class CriterionResult(ResultModel):
 
 
 class CheckResult(ResultModel):
-    """One named check of a test."""
+    """One named check of a test: a relation between two facts decides it."""
 
     name: str
     ok: bool
     reason: str = ""
-    """What was seen."""
+    """What was expected and what was seen, in words that are true in either case."""
     at: float = 0.0
     """Seconds since the test began."""
+    required: bool = False
+    """Whether the test ends where it does not hold, with nothing judged after it."""
+    of: str = ""
+    """What was looked at, such as `boot ID`."""
+    during: str = ""
+    """The event at which it was looked at."""
+    relation: Relation | None = None
+    """How `seen` has to stand to `expected`; null in reports of older versions."""
+    expected: Any = None
+    expected_unit: str = ""
+    budget: str = ""
+    """The entry of [budgets] that `expected` is."""
+    seen: Any = None
+    unit: str = ""
+    facts: dict[str, Any] = {}
+    """Further facts that help to read it, by name."""
+
+    @property
+    def check(self) -> Check | None:
+        """The check, which knows its words; None in reports of older versions."""
+        if self.relation is None:
+            return None
+        return Check.read(self.model_dump())
 
 
 class TestResult(ResultModel):

@@ -26,13 +26,15 @@ COMMAND = [
 STEADY = """
     import pytest
 
+    from harness.evidence import Check
+
     @pytest.mark.criterion("{criterion}")
     def test_it(check):
-        check.check("held", True)
+        check(Check("held", True, True))
 
     @pytest.mark.thorough
     def test_that_takes_minutes(check):
-        check.check("nobody asked for it", False)
+        check(Check("nobody asked for it", False, True))
     """
 # Passes the first time, and fails from then on.
 FLAKY = """
@@ -40,10 +42,12 @@ FLAKY = """
 
     import pytest
 
+    from harness.evidence import Check
+
     @pytest.mark.criterion("{criterion}")
     def test_it(check):
         been = Path("been")
-        check.check("held", not been.exists())
+        check(Check("held", not been.exists(), True))
         been.touch()
     """
 
@@ -53,6 +57,8 @@ ENDLESS = """
     from pathlib import Path
 
     import pytest
+
+    from harness.evidence import Check
 
     from harness.deadline import Deadline, poll
 

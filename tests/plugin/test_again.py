@@ -15,6 +15,8 @@ SUITE = {
     "suites/test_panics.py": """
         import pytest
 
+        from harness.evidence import Check
+
         from harness.errors import GuestPanicked, MachineDied
 
         pytestmark = pytest.mark.criterion("gc-no-estale")
@@ -39,7 +41,7 @@ SUITE = {
 
 
         def test_judged_before(machine, check):
-            check.check("seen", False, "it was wrong already")
+            check(Check("seen", "it was wrong already", "right"))
             raise GuestPanicked("the guest kernel panicked")
 
 

@@ -19,12 +19,14 @@ SUITE = {
 
         import pytest
 
+        from harness.evidence import Check
+
         from harness.plugin.run import RUN, current
 
 
         @pytest.mark.criterion("gc-no-estale")
         def test_dies(check, request, tmp_path):
-            check.check("before", True, "recorded in time")
+            check(Check("before", "recorded in time", "recorded in time"))
             current(request.node).machine("dev", tmp_path)
             said = "Linux version\\npassword: hunter2\\n"
             (tmp_path / "console.log").write_text(said)
@@ -35,11 +37,13 @@ SUITE = {
     "suites/test_living.py": """
         import pytest
 
+        from harness.evidence import Check
+
 
         @pytest.mark.criterion("switch-keeps-sessions")
         @pytest.mark.parametrize("n", range(4))
         def test_lives(check, n, request):
-            check.check("number", True, n)
+            check(Check("number", n, n))
             from harness.plugin.run import RUN
 
             run = request.config.stash[RUN]
@@ -78,7 +82,7 @@ def test_the_dead_test_is_broken(results: Results) -> None:
 def test_what_it_recorded_survives(results: Results) -> None:
     """Checks made before the end are in the report."""
     (dead,) = (t for t in results.tests if t.nodeid.endswith("test_dies"))
-    assert [(c.name, c.reason) for c in dead.checks] == [("before", "recorded in time")]
+    assert [(c.name, c.seen) for c in dead.checks] == [("before", "recorded in time")]
 
 
 def test_its_machine_is_salvaged(child: Child, results: Results) -> None:

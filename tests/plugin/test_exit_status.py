@@ -18,6 +18,8 @@ ALL_PASS = {
     "suites/test_five.py": f"""
         import pytest
 
+        from harness.evidence import Check
+
 
         @pytest.mark.parametrize(
             "n",
@@ -27,7 +29,7 @@ ALL_PASS = {
             ],
         )
         def test_decides(n, check):
-            check.check("held", True)
+            check(Check("held", True, True))
     """,
     "tests/test_own.py": """
         def test_own():
@@ -130,10 +132,12 @@ def test_thorough_tests_are_asked_for(tmp_path: Path) -> None:
     long = """
         import pytest
 
+        from harness.evidence import Check
+
         @pytest.mark.thorough
         @pytest.mark.criterion("bento-pull")
         def test_long(check):
-            check.check("held", True)
+            check(Check("held", True, True))
     """
     child = Child.made_of(tmp_path, {**ALL_PASS, "suites/long/test_long.py": long})
     for args, verdict in (

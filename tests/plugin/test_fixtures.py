@@ -85,18 +85,20 @@ SUITE = {
     "suites/test_machines.py": """
         import pytest
 
+        from harness.evidence import Check
+
         pytestmark = pytest.mark.criterion("two-consumers")
 
 
         @pytest.mark.stage("onboarded")
         def test_passes(dev, check, budgets):
             assert budgets.heartbeat_gap_ms > 0
-            check.check("name", dev.name == "dev", dev.name)
+            check(Check("name", dev.name, "dev"))
 
 
         @pytest.mark.stage("onboarded")
         def test_fails(dev, check):
-            check.check("name", dev.name == "x", dev.name)
+            check(Check("name", dev.name, "x"))
 
 
         @pytest.mark.stage("onboarded")

@@ -18,6 +18,8 @@ SUITE = {
 
         import pytest
 
+        from harness.evidence import Check
+
         from harness.errors import GuestFailure, MachineDied, NotExercised
 
         criterion = pytest.mark.criterion
@@ -26,14 +28,14 @@ SUITE = {
         @criterion("switch-keeps-sessions")
         @pytest.mark.stage("onboarded")
         def test_good(check):
-            check.check("pids", True, "412 and 412")
+            check(Check("pids", [412, 412], [412, 412]))
 
 
         @criterion("gc-no-estale")
         def test_soft(check):
-            check.check("one", False, "first thing")
-            check.check("two", True)
-            check.check("three", False, "third thing")
+            check(Check("one", "first thing", "another"))
+            check(Check("two", True, True))
+            check(Check("three", "third thing", "another"))
 
 
         @criterion("gc-no-estale")
@@ -48,7 +50,7 @@ SUITE = {
 
         @criterion("swap-keeps-address")
         def test_not_exercised(check):
-            check.check("early", False, "seen before")
+            check(Check("early", "seen before", "another"))
             raise NotExercised("the swap", seen="nothing moved")
 
 
@@ -85,7 +87,7 @@ SUITE = {
 
         @criterion("swap-rollback")
         def test_failed_then_teardown(dies_after, check):
-            check.require("reached", False, "no answer")
+            check.require(Check("reached", "no answer", "an answer"))
 
 
         @criterion("shell-lifecycle")
@@ -114,15 +116,21 @@ SUITE = {
 
 OUTCOMES = {
     "good": ("passed", ""),
-    "soft": ("failed", "one: first thing (+1 more)"),
+    "soft": ("failed", 'one: expected another; seen "first thing" (+1 more)'),
     "assertion": ("failed", "assert 1 == 2"),
     "guest": ("failed", "no reboot"),
-    "not_exercised": ("broken", "not exercised: the swap"),
+    "not_exercised": (
+        "broken",
+        "test precondition not met: expected the swap, nothing moved",
+    ),
     "skipped": ("skipped", "no inodes here"),
     "bug": ("broken", "KeyError: 'key'"),
     "setup": ("broken", "QEMU died before"),
     "teardown": ("broken", "QEMU died after"),
-    "failed_then_teardown": ("failed", "reached: no answer"),
+    "failed_then_teardown": (
+        "failed",
+        'reached: expected "an answer"; seen "no answer"',
+    ),
     "timeout": ("broken", "took longer than its budget of 0.2 s"),
     "plain_fail": ("failed", "does not do"),
     "expected": ("skipped", "expected to fail: not built"),
@@ -187,7 +195,7 @@ def test_all_soft_failures_are_named(results: Results, ended: Completed) -> None
     soft = next(t for t in results.tests if t.nodeid.endswith("::test_soft"))
     assert [c.name for c in soft.checks if not c.ok] == ["one", "three"]
     assert "third thing" in soft.reason
-    assert "| three: third thing" in ended.stdout
+    assert '| three: expected another; seen "third thing"' in ended.stdout
 
 
 def test_checks_before_a_break_are_told(results: Results) -> None:

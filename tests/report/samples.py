@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.criteria import REGISTER, Verdict
-from harness.evidence import Recorder
+from harness.evidence import Check, Recorder
 from harness.report.model import (
     CheckResult,
     ControlResult,
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 SWITCH = "suites/sessions/test_switch.py::test_switch[two in a row]"
 SWAP = "suites/network/test_swap.py::test_swap"
 GC = "suites/store/test_gc.py::test_gc"
+
+
+def recorded(check: Check) -> CheckResult:
+    """Give a check as a report has it."""
+    return CheckResult(**check.record(), ok=check.held, reason=str(check), at=1.5)
 
 
 def results() -> Results:
@@ -72,7 +77,7 @@ def results() -> Results:
                 duration_s=12.5,
                 criteria=("switch-keeps-sessions",),
                 stage="onboarded",
-                checks=(CheckResult(name="pids", ok=True, reason="412 → 412"),),
+                checks=(recorded(Check("pids", [412, 412], [412, 412], of="PIDs")),),
                 evidence=("evidence/switch/record.json",),
             ),
             TestResult(
@@ -82,7 +87,7 @@ def results() -> Results:
                 duration_s=70,
                 criteria=("swap-keeps-address",),
                 stage="onboarded",
-                checks=(CheckResult(name="one-mac", ok=False, reason="<two> & more"),),
+                checks=(recorded(Check("one-mac", ["<two> & more"], [], of="MACs")),),
                 notes=("noted",),
                 machines=("machines/dev@network.swap.swap",),
             ),
@@ -118,7 +123,7 @@ def with_controls(results: Results) -> Results:
 def lay_out(directory: Path) -> None:
     """Put the evidence that the results speak of into a report directory."""
     recorder = Recorder(SWITCH, directory / "evidence" / "switch")
-    recorder.check("pids", ok=True, reason="412 → 412")
+    recorder(Check("pids", [412, 412], [412, 412], of="PIDs"))
     gaps = [(n / 10, 100 + n % 7) for n in range(50)]
     recorder.series("heartbeat", gaps, budget=1000, events={"switch": 2.0})
     probes = [(n / 20, not 20 < n < 30, "ping") for n in range(60)]

@@ -12,9 +12,11 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import CheckFailed, HarnessError
 from harness.evidence import (
+    Check,
     Point,
     Recorder,
-    copy_tree,
+    at_most,
+    contains,
     redact,
     scrub,
     secret_setting,
@@ -43,9 +45,9 @@ def recorded(recorder: Recorder) -> dict[str, object]:
 
 def test_soft_checks_are_all_told_at_the_end(recorder: Recorder) -> None:
     """Checks that do not hold let the test go on, then fail it with every name."""
-    assert not recorder.check("one", ok=False, reason="first")
-    assert recorder.check("two", ok=True)
-    assert not recorder.check("three", 0, ["seen"])
+    assert not recorder(Check("one", "first", "second"))
+    assert recorder(Check("two", 2, 2))
+    assert not recorder([Check("three", ["seen"], []), Check("four", 4, at_most(5))])
     with pytest.raises(CheckFailed, match="failed checks: one, three"):
         recorder.conclude()
 
@@ -58,18 +60,21 @@ def test_nothing_recorded_nothing_on_disk(recorder: Recorder) -> None:
 
 def test_require_stops_at_once(recorder: Recorder) -> None:
     """A required check that does not hold raises with the soft failures before it."""
-    recorder.check("soft", ok=False, reason="a")
+    recorder(Check("soft", "a", "A"))
     with pytest.raises(CheckFailed) as caught:
-        recorder.require("hard", ok=False, reason="b")
-    assert caught.value.failures == (("soft", "a"), ("hard", "b"))
+        recorder.require(Check("hard", "b", "B"))
+    assert caught.value.failures == (
+        ("soft", "expected A; seen a"),
+        ("hard", "expected B; seen b"),
+    )
 
 
 def test_checks_survive_a_crash(tmp_path: Path) -> None:
     """A process that dies right after a check has left it on disk."""
     script = (
         "import os, sys; from pathlib import Path;"
-        "from harness.evidence import Recorder;"
-        "Recorder('x', Path(sys.argv[1])).check('alive', True, 'pid 4');"
+        "from harness.evidence import Check, Recorder;"
+        "Recorder('x', Path(sys.argv[1]))(Check('alive', 4, 4, of='PID'));"
         "os.kill(os.getpid(), 9)"
     )
     root = Path(__file__).parents[2]
@@ -115,7 +120,7 @@ def test_private_keys_are_cut_out(recorder: Recorder) -> None:
     """Keys vanish from attachments, reasons and notes; the rest stays."""
     path = recorder.attach("log", f"before\n{PEM}after\n")
     assert path.read_text() == "before\n[redacted: private key]\nafter\n"
-    recorder.check("c", ok=True, reason=PEM)
+    recorder(Check("c", PEM, contains(PEM), log={"line": [PEM]}))
     recorder.note("AGE-SECRET-KEY-1QQQ")
     assert "b3Bl" not in json.dumps(recorded(recorder))
     assert "QQQ" not in json.dumps(recorded(recorder))
@@ -159,14 +164,10 @@ def test_talk_of_passwords_is_no_password(innocent: str) -> None:
 
 
 def test_collected_files_are_scrubbed(tmp_path: Path) -> None:
-    """What a machine leaves is copied without keys, password values and symlinks."""
-    source, target = tmp_path / "a", tmp_path / "b"
-    source.mkdir()
-    (source / "console.log").write_text(f"x password: hunter2\n{PEM}")
-    (source / "link").symlink_to("/etc/hostname")
-    copy_tree(source, target)
-    assert [p.name for p in target.iterdir()] == ["console.log"]
-    assert (target / "console.log").read_text() == (
+    """What a machine leaves keeps no keys and no password values."""
+    (tmp_path / "console.log").write_text(f"x password: hunter2\n{PEM}")
+    scrub(tmp_path)
+    assert (tmp_path / "console.log").read_text() == (
         "x password: [redacted]\n[redacted: private key]\n"
     )
 

@@ -1,7 +1,7 @@
 """What a verdict rests on: named checks, notes, files and measured series of one test.
 
 Everything is on disk the moment it is recorded, so that a crash a second later loses
-nothing. Secrets are taken out on the way: see `redact` and `secret_setting`.
+nothing. Secrets are cut out on the way (`harness.evidence.redaction`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckFailed, HarnessError
+from harness.evidence.check import Check
+from harness.evidence.redaction import redact, redact_text, secret_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,21 +48,34 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One named thing that was held against the subject."""
-
-    name: str
-    ok: bool
-    reason: str
-    at: float  # seconds since the test began
-
-
-@dataclass(frozen=True, slots=True)
 class Attachment:
     """A file kept as evidence, relative to the test's evidence directory."""
 
     name: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A check as it was recorded, `at` seconds after the test began.
+
+    A `required` one that does not hold ends the test, so that nothing after it was
+    judged.
+    """
+
+    check: Check
+    at: float
+    required: bool
+
+    def record(self) -> dict[str, Any]:
+        """Return it for JSON, with its words for readers that know no relation."""
+        words = {"ok": self.check.held, "reason": str(self.check)}
+        return {
+            **self.check.record(),
+            **words,
+            "at": self.at,
+            "required": self.required,
+        }
 
 
 @dataclass(slots=True)
@@ -70,7 +84,7 @@ class Record:
 
     nodeid: str
     started: str
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Recorded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     series: list[Attachment] = field(default_factory=list)
@@ -79,8 +93,8 @@ class Record:
 class Recorder:
     """Collects the evidence of one test; the fixture `check`.
 
-    `check` is soft: the test goes on and fails at its end with every name that did not
-    hold. `require` is for what the rest of the test cannot do without.
+    Called with a `Check` it is soft: the test goes on, and fails at its end with every
+    name that did not hold. `require` is for what the rest of the test needs.
     """
 
     def __init__(self, nodeid: str, directory: Path) -> None:
@@ -91,30 +105,48 @@ class Recorder:
     @property
     def checks(self) -> tuple[Check, ...]:
         """Every check recorded so far, in order."""
-        return tuple(self._record.checks)
+        return tuple(each.check for each in self._record.checks)
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """Name and reason of every check that did not hold."""
-        return [(c.name, c.reason) for c in self._record.checks if not c.ok]
+        """Name and words of every check that did not hold."""
+        return [(c.name, str(c)) for c in self.checks if not c.held]
+
+    def __call__(self, checks: Check | Iterable[Check]) -> bool:
+        """Record one check or several and go on; return whether all held."""
+        return self._take(checks, required=False)
 
     def check(self, name: str, ok: object, reason: object = "") -> bool:
-        """Record a named check and go on; `reason` is what was seen."""
-        held = bool(ok)
-        seen = redact_text(str(reason))
-        at = round(time.monotonic() - self._began, 3)
-        self._record.checks.append(Check(name, held, seen, at))
-        self._save()
-        return held
+        """Record a check by a sentence; goes when the last suite states facts."""
+        return self._take(
+            Check(name, bool(ok), True, reason=str(reason)), required=False
+        )
 
-    def require(self, name: str, ok: object, reason: object = "") -> None:
-        """Record a named check and stop the test if it does not hold.
+    def require(
+        self,
+        checks: Check | Iterable[Check] | str,
+        ok: object = None,
+        reason: object = "",
+    ) -> None:
+        """Record checks, and stop the test if one does not hold.
 
-        Raises CheckFailed, with the soft failures so far.
+        Raises CheckFailed, with every failure so far.
         """
         __tracebackhide__ = True
-        if not self.check(name, ok, reason):
+        if isinstance(checks, str):
+            checks = Check(checks, bool(ok), True, reason=str(reason))
+        if not self._take(checks, required=True):
             raise CheckFailed(self.failures)
+
+    def _take(self, checks: Check | Iterable[Check], *, required: bool) -> bool:
+        held = True
+        for check in [checks] if isinstance(checks, Check) else checks:
+            at = round(time.monotonic() - self._began, 3)
+            clean = check.redacted(redact_text)
+            self._record.checks.append(Recorded(clean, at, required))
+            held = held and clean.held
+            self._save()
+        return held
 
     def conclude(self) -> None:
         """Raise CheckFailed with every check that did not hold."""
@@ -187,7 +219,9 @@ class Recorder:
 
     def _save(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self._record), indent=1, ensure_ascii=False)
+        record = asdict(replace(self._record, checks=[]))
+        record["checks"] = [each.record() for each in self._record.checks]
+        text = json.dumps(record, indent=1, ensure_ascii=False)
         _write(self.directory / RECORD, text + "\n")
 
 
@@ -197,76 +231,6 @@ def slug(name: str) -> str:
     if len(clean) > _LONGEST_NAME:
         clean = f"{clean[:90]}-{sha256(name.encode()).hexdigest()[:8]}"
     return clean
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy collected files into the report, with private keys and passwords cut out.
-
-    Used for what machines leave behind; sockets and other odd files stay away.
-    """
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
-    scrub(target)
-
-
-def scrub(directory: Path) -> None:
-    """Cut private keys and password values out of every file of a directory, in place.
-
-    Works on whole files: a secret may straddle any chunk. Logs of a run are some MB.
-    """
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            content = path.read_bytes()
-            clean = _SETTING.sub(_without_value, redact(content))
-            if clean != content:
-                path.write_bytes(clean)
-
-
-_KEY = re.compile(
-    rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?"
-    rb"(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)",
-    re.DOTALL,
-)
-_AGE = re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]+")
-# The value's quotes, escaped ones too, stay: a JSON file must remain one.
-_SETTING = re.compile(
-    rb"""(?ix) (?: ^ | (?<=[\s"'{,]) )
-    ( (?: (?: plain_text_ | hashed_ )? passw(?:or)?d | passphrase )
-      \\? ["']? \s* [:=] [ \t]* )
-    (?! \\? ["']? \[redacted )
-    (?: ( \\? ["'] ) [^"'\n\\]+ | [^\s"',}\\]+ )""",
-    re.MULTILINE,
-)
-_CHPASSWD = re.compile(rb"^\s*(chpasswd)\s*:", re.MULTILINE)  # cloud-init's list
-
-
-def redact(content: bytes) -> bytes:
-    """Cut private keys (PEM, OpenSSH, age) out of evidence."""
-    return _AGE.sub(
-        b"[redacted: age key]", _KEY.sub(b"[redacted: private key]", content)
-    )
-
-
-def _without_value(found: re.Match[bytes]) -> bytes:
-    return found.group(1) + (found.group(2) or b"") + b"[redacted]"
-
-
-def redact_text(text: str) -> str:
-    """Cut private keys out of a message."""
-    return redact(text.encode(errors="replace")).decode()
-
-
-def secret_setting(content: bytes) -> str:
-    """Name the first setting that carries a password and its line, or nothing."""
-    found = _SETTING.search(content) or _CHPASSWD.search(content)
-    if found is None:
-        return ""
-    line = content.count(b"\n", 0, found.start()) + 1
-    name = re.split(rb"\W", found.group(1))[0].decode()
-    return f"{name} in line {line}"
 
 
 def _kind_of(name: str) -> SeriesKind:

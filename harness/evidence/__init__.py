@@ -1,0 +1,56 @@
+"""What a verdict rests on: checks made of facts, and what a test keeps of its evidence.
+
+A test makes `Check`s of what it observed (most often by the pure functions of its
+suite's `checks.py`) and hands them to its `Recorder`, the fixture `check`.
+"""
+
+from harness.evidence.check import (
+    Check,
+    Expectation,
+    Relation,
+    absent,
+    at_least,
+    at_most,
+    contains,
+    differs_from,
+    lacks,
+    one_of,
+    only,
+    present,
+    starts_with,
+)
+from harness.evidence.recorder import (
+    RECORD,
+    Attachment,
+    Point,
+    Recorder,
+    SeriesKind,
+    slug,
+)
+from harness.evidence.redaction import redact, redact_text, scrub, secret_setting
+
+__all__ = [
+    "RECORD",
+    "Attachment",
+    "Check",
+    "Expectation",
+    "Point",
+    "Recorder",
+    "Relation",
+    "SeriesKind",
+    "absent",
+    "at_least",
+    "at_most",
+    "contains",
+    "differs_from",
+    "lacks",
+    "one_of",
+    "only",
+    "present",
+    "redact",
+    "redact_text",
+    "scrub",
+    "secret_setting",
+    "slug",
+    "starts_with",
+]

@@ -14,7 +14,21 @@ if TYPE_CHECKING:
     from harness.bystander import Bystander, observe_bystander, watch_bystander
     from harness.deadline import Deadline, poll, tick
     from harness.errors import DeadlineExpired, GuestFailure, MachineError, NotExercised
-    from harness.evidence import Recorder
+    from harness.evidence import (
+        Check,
+        Recorder,
+        absent,
+        at_least,
+        at_most,
+        contains,
+        differs_from,
+        lacks,
+        one_of,
+        only,
+        present,
+        starts_with,
+    )
+    from harness.facts import Quantity, describe
     from harness.fault import Fault, must_fail
     from harness.fleet import (
         Budgets,
@@ -66,6 +80,7 @@ __all__ = [
     "Bootloader",
     "Budgets",
     "Bystander",
+    "Check",
     "CloudInit",
     "Collection",
     "CommandLine",
@@ -90,6 +105,7 @@ __all__ = [
     "NotExercised",
     "Page",
     "Process",
+    "Quantity",
     "Reading",
     "Rebuild",
     "Recorder",
@@ -101,12 +117,23 @@ __all__ = [
     "Verification",
     "Visitor",
     "Vm",
+    "absent",
     "address_changed",
+    "at_least",
+    "at_most",
+    "contains",
+    "describe",
+    "differs_from",
+    "lacks",
     "log_in",
     "must_fail",
     "observe_bystander",
+    "one_of",
+    "only",
     "poll",
+    "present",
     "slope",
+    "starts_with",
     "tick",
     "watch_bystander",
 ]
@@ -115,7 +142,11 @@ _MODULES = {
     "harness.bystander": "Bystander observe_bystander watch_bystander",
     "harness.deadline": "Deadline poll tick",
     "harness.errors": "DeadlineExpired GuestFailure MachineError NotExercised",
-    "harness.evidence": "Recorder",
+    "harness.evidence": (
+        "Check Recorder absent at_least at_most contains differs_from lacks one_of"
+        " only present starts_with"
+    ),
+    "harness.facts": "Quantity describe",
     "harness.fault": "Fault must_fail",
     "harness.fleet": "Budgets CloudInit Endpoint Fleet Migration NetworkSpec Vm",
     "harness.guest.boot": "Bootloader MenuEntry",

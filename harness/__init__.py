@@ -65,9 +65,9 @@ if TYPE_CHECKING:
         MASTER_KEY,
         OLD,
         TALKER,
-        Machines,
         address_changed,
     )
+    from harness.testbed import MachineFactory
 
 __all__ = [
     "HEARTBEATS",
@@ -98,7 +98,7 @@ __all__ = [
     "LabState",
     "Machine",
     "MachineError",
-    "Machines",
+    "MachineFactory",
     "MenuEntry",
     "Migration",
     "NetworkSpec",
@@ -160,7 +160,8 @@ _MODULES = {
     "harness.machine": "Machine log_in",
     "harness.machine.adopted": "AdoptedMachine CommandLine Units",
     "harness.site": "USER AddressWatch DnsWatch Door Page Sample Site Trace Visitor",
-    "harness.stage": "HEARTBEATS MASTER_KEY OLD TALKER Machines address_changed",
+    "harness.stage": "HEARTBEATS MASTER_KEY OLD TALKER address_changed",
+    "harness.testbed": "MachineFactory",
 }
 _MODULE_OF = {name: room for room, names in _MODULES.items() for name in names.split()}
 

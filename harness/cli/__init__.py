@@ -19,6 +19,7 @@ from harness.cli import (
     controls,
     doctor,
     reach,
+    repl,
     soak,
     spec,
     up,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)
+app.command("repl")(repl.repl)
 app.command("shell", context_settings={"ignore_unknown_options": True})(reach.shell)
 app.command("console")(reach.console)
 app.command("monitor")(reach.monitor)

@@ -6,6 +6,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,22 +18,17 @@ from harness.cli.inputs import (
     AccelChoice,
     FleetFile,
     StageName,
-    prepare,
+    make_testbed,
 )
 from harness.cli.say import live, show, table
-from harness.deadline import Deadline
-from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator, Sequence
 
-    from harness.cli.say import Live
     from harness.machine import Machine
     from harness.site import Site
-    from harness.stage import RunInputs
+    from harness.testbed import Testbed
 
-_SITE_S = 60.0
 _FIRST = ("uname", "-r")  # the first command that a test would run
 
 
@@ -48,24 +44,11 @@ def bench(
     accel: AccelChoice = Accel.auto,
 ) -> None:
     """Measure cold boot, restores and commands on one machine."""
-    from harness.site import open_site  # noqa: PLC0415 - see the package's docstring
-    from harness.stage import ensure  # noqa: PLC0415 - same
-
     with live("starting") as progress:
-        inputs = prepare(fleet, accel, progress, vm=vm, stage=stage)
-        ensure(stage, vm, inputs, progress)
-        deadline = Deadline.after(_SITE_S, "the site to open")
-        with (
-            runtime_directory() as directory,
-            open_site(
-                inputs.fleet.network,
-                directory,
-                deadline=deadline,
-                reserved=inputs.fleet.addresses,
-            ) as site,
-        ):
-            rig = Rig(inputs, site, stage, vm, progress)
-            figures = rig.measure(restores, commands)
+        testbed = make_testbed(fleet, accel, progress, vm=vm, stage=stage)
+        testbed.stages.ensure(stage, vm)
+        with testbed.open(stage) as factory:
+            figures = Rig(testbed, factory.site, stage, vm).measure(restores, commands)
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n")
     _print(figures)
@@ -74,29 +57,27 @@ def bench(
 class Rig:
     """One site, on which the same machine is restored over and over."""
 
-    def __init__(
-        self, inputs: RunInputs, site: Site, stage: str, vm: str, progress: Live
-    ) -> None:
-        self.inputs = inputs
+    def __init__(self, testbed: Testbed, site: Site, stage: str, vm: str) -> None:
+        self.testbed = testbed
         self.site = site
         self.stage = stage
         self.vm = vm
-        self.progress = progress
 
     def measure(self, restores: int, commands: int) -> dict[str, Any]:
         """Return all figures, as `results.json` has them under `timings`."""
         from harness import host  # noqa: PLC0415 - see the package's docstring
         from harness.stage import cached, lineage  # noqa: PLC0415 - same
 
-        self.progress.step(f"{restores} restores of {self.vm} at {self.stage}")
+        progress, accelerator = self.testbed.progress, self.testbed.inputs.accelerator
+        progress.step(f"{restores} restores of {self.vm} at {self.stage}")
         durations = [self._restore() for _ in range(restores)]
-        self.progress.step(f"{commands} commands, then one cold boot")
+        progress.step(f"{commands} commands, then one cold boot")
         asked, booted = self._boot(commands)
         path = {each.name for each in lineage(self.stage)}
         restored = spread(durations)
         return {
-            "accel": self.inputs.accelerator.name,
-            "accel_reason": self.inputs.accelerator.reason,
+            "accel": accelerator.name,
+            "accel_reason": accelerator.reason,
             "qemu": host.qemu_version(),
             "stage": self.stage,
             "cold_boot_s": round(booted, 2),
@@ -127,19 +108,12 @@ class Rig:
             machine.succeed(*_FIRST)
             return asked, time.monotonic() - began
 
-    def _machine(self) -> AbstractContextManager[Machine]:
-        from harness.stage import machine_at  # noqa: PLC0415 - see the package
-
+    @contextmanager
+    def _machine(self) -> Iterator[Machine]:
         # A directory of its own for each: a leftover disk would be booted again.
         directory = Path(tempfile.mkdtemp(dir=self.site.directory, prefix="m"))
-        return machine_at(
-            self.stage,
-            self.vm,
-            inputs=self.inputs,
-            site=self.site,
-            directory=directory,
-            progress=self.progress,
-        )
+        with self.testbed.machines(self.site, directory, stage=self.stage) as factory:
+            yield factory(vm=self.vm)
 
 
 def timed(machine: Machine) -> float:

@@ -1,4 +1,4 @@
-"""What `up` and `bench` stand on: the options they share, and what comes of them."""
+"""Options that `up`, `repl` and `bench` share, and the test bed made from them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.deadline import Deadline
 from harness.errors import InputError, Mistake
-from harness.fleet import Fleet, load_fleet
 
 if TYPE_CHECKING:
     from harness.cli.say import Live
-    from harness.stage import RunInputs
-
-_CHOOSE_S = 120.0  # includes booting a kernel that never comes up
+    from harness.fleet import Fleet
+    from harness.testbed import Testbed
 
 
 class Accel(StrEnum):
@@ -34,28 +31,39 @@ AccelChoice = Annotated[
     Accel, typer.Option("--accel", help="auto falls back to TCG; kvm never does")
 ]
 StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
+FaultName = Annotated[
+    str | None,
+    typer.Option(
+        "--fault",
+        metavar="NAME|FILE:CLASS",
+        help="inject a fault: a built-in one, or a class",
+    ),
+]
 DEFAULT_FLEET = Path("fleet.toml")
 
 
-def prepare(
-    fleet_file: Path, accel: Accel, progress: Live, *, vm: str | None, stage: str
-) -> RunInputs:
-    """Load the spec, build or reuse the image and choose the accelerator.
+def make_testbed(
+    fleet_file: Path,
+    accel: Accel,
+    progress: Live,
+    *,
+    vm: str | None,
+    stage: str,
+    fault: str | None = None,
+) -> Testbed:
+    """Load spec and fault, build or reuse the image, choose the accelerator.
 
-    No `vm` means those with autostart. Refuses a VM or a stage that does not exist
-    before any of that. Raises InputError.
+    No `vm` means those with autostart. Refuses a VM, a stage or a fault that does not
+    exist before any of that. Raises InputError.
     """
-    from harness import host, image  # noqa: PLC0415 - see the package's docstring
-    from harness.stage import RunInputs  # noqa: PLC0415 - same
+    from harness import testbed  # noqa: PLC0415 - see the package's docstring
+    from harness.fault import load  # noqa: PLC0415 - same
 
-    fleet = load_fleet(fleet_file)
+    injected = load(fault) if fault else None
+    fleet = testbed.load_spec(fleet_file, injected)
     _check_names(fleet, vm, stage)
-    progress.step("reference image")
-    reference = image.reference(progress)
-    deadline = Deadline.after(_CHOOSE_S, "an accelerator to prove itself")
-    accelerator = host.choose_accelerator(accel.value, reference.kernel, deadline)
-    progress.step(f"accelerator {accelerator.name}: {accelerator.reason}")
-    return RunInputs(fleet=fleet, image=reference, accelerator=accelerator)
+    inputs = testbed.prepare(fleet, accel.value, progress, fault=injected)
+    return testbed.Testbed(inputs=inputs, progress=progress)
 
 
 def _check_names(fleet: Fleet, vm: str | None, stage: str) -> None:

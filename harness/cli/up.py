@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,22 +13,21 @@ from harness.cli.inputs import (
     DEFAULT_FLEET,
     Accel,
     AccelChoice,
+    FaultName,
     FleetFile,
     StageName,
-    prepare,
+    make_testbed,
 )
 from harness.cli.running import RunningMachine, announce
 from harness.cli.say import live, out
-from harness.deadline import Deadline
 from harness.errors import InputError, Mistake
-from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.machine import Machine
+    from harness.testbed import MachineFactory
 
-_SITE_S = 60.0
 _LOOK_S = 0.5  # how often to look whether QEMU still runs
 
 
@@ -45,56 +44,47 @@ def up(
     ] = False,
     fleet: FleetFile = DEFAULT_FLEET,
     accel: AccelChoice = Accel.auto,
+    fault: FaultName = None,
 ) -> None:
     """Run a machine, say how to reach it, and take it all down at Ctrl-C."""
-    from harness.site import open_site  # noqa: PLC0415 - see the package's docstring
-    from harness.stage import ensure, machine_at  # noqa: PLC0415 - same
-
     if autostart and vm:
         both = Mistake("command line", "VM", vm, "left out where --autostart chooses")
         raise InputError("which machines?", [both])
     wanted = None if autostart else vm or "dev"
     with live("starting") as progress:
-        inputs = prepare(fleet, accel, progress, vm=wanted, stage=stage)
-        names = (wanted,) if wanted else inputs.fleet.autostarted
+        testbed = make_testbed(
+            fleet, accel, progress, vm=wanted, stage=stage, fault=fault
+        )
+        names = (wanted,) if wanted else testbed.inputs.fleet.autostarted
         for name in names:
-            ensure(stage, name, inputs, progress)
-    deadline = Deadline.after(_SITE_S, "the site to open")
-    with (
-        interrupts_held(),
-        runtime_directory() as directory,
-        open_site(
-            inputs.fleet.network,
-            directory,
-            deadline=deadline,
-            reserved=inputs.fleet.addresses,
-        ) as site,
-        ExitStack() as stack,
-    ):
-        with live("restoring") as progress:
-            machines = [
-                stack.enter_context(
-                    machine_at(
-                        stage,
-                        name,
-                        inputs=inputs,
-                        site=site,
-                        directory=directory / name,
-                        progress=progress,
-                    )
-                )
-                for name in names
-            ]
+            testbed.stages.ensure(stage, name)
+    with interrupts_held(), testbed.open(stage) as factory:
+        machines = start(factory, names)
         for machine in machines:
-            # One client at a time has the guest agent's ear: leave it to `shell`.
+            # QEMU serves one client of the agent's socket: leave it to `shell`.
             machine.agent.close()
-            announce(
-                RunningMachine(machine.name, machine.directory, stage, os.getpid())
-            )
             _introduce(machine, stage)
         out.print("Ctrl-C here takes it all down.")
         _wait(machines)
         out.print("\nTaking it down.")
+
+
+def start(factory: MachineFactory, names: Sequence[str]) -> list[Machine]:
+    """Start machines and make them known to other terminals."""
+    with live("restoring"):
+        machines = [factory(vm=name) for name in names]
+    for machine in machines:
+        announce(
+            RunningMachine(
+                machine.name, machine.directory, factory.stage or "", os.getpid()
+            )
+        )
+    if fault := factory.testbed.inputs.fault:
+        out.print(f"Fault {fault.name} is in force: {fault.story()}.", markup=False)
+        if spared := [name for name in names if not fault.affects(name)]:
+            out.print(f"It does not change {', '.join(spared)}.")
+        out.print()
+    return machines
 
 
 def _introduce(machine: Machine, stage: str) -> None:

@@ -6,15 +6,13 @@ start fast and need none of them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import InputError
 from harness.plugin import budget
-from harness.plugin.machines import MachineFactory
+from harness.plugin.markers import subject_of
 from harness.plugin.options import SETTINGS
 from harness.plugin.run import EMULATED, RUN, current
 from harness.runtime import runtime_directory
@@ -31,21 +29,16 @@ if TYPE_CHECKING:
     from harness.machine import Machine
     from harness.machine.adopted import Units
     from harness.site import Site
-
-# Both include what has to happen before: a kernel that boots, or never does.
-_CHOOSE_ACCELERATOR_S = 120.0
-_OPEN_SITE_S = 60.0
+    from harness.testbed import MachineFactory, Testbed
 
 
 @pytest.fixture(scope="session")
 def fleet(pytestconfig: pytest.Config) -> Fleet:
     """Load the spec that `--fleet` names, as a frozen model."""
-    from harness.fleet import load_fleet  # noqa: PLC0415 - see the module's docstring
+    from harness.testbed import load_spec  # noqa: PLC0415 - see the module's docstring
 
     settings = pytestconfig.stash[SETTINGS]
-    loaded = load_fleet(settings.fleet)
-    if settings.fault is not None:
-        loaded = settings.fault.alter_spec(loaded)
+    loaded = load_spec(settings.fleet, settings.fault)
     if run := pytestconfig.stash.get(RUN, None):
         run.fact("spec_digest", loaded.digest)
         run.fact("scaled", list(loaded.scaled))
@@ -77,13 +70,10 @@ def image(pytestconfig: pytest.Config) -> Image:
 def accelerator(pytestconfig: pytest.Config, image: Image) -> Accelerator:
     """Choose how QEMU runs guest code, by booting the image's kernel."""
     from harness import host  # noqa: PLC0415 - see the module's docstring
+    from harness.testbed import choose_accelerator  # noqa: PLC0415 - same
 
     settings, run = pytestconfig.stash[SETTINGS], pytestconfig.stash[RUN]
-    chosen = host.choose_accelerator(
-        settings.accel,
-        image.kernel,
-        Deadline.after(_CHOOSE_ACCELERATOR_S, "an accelerator to prove itself"),
-    )
+    chosen = choose_accelerator(settings.accel, image)
     pytestconfig.stash[budget.PATIENCE] = chosen.patience
     pytestconfig.stash[EMULATED] = chosen.name == "tcg"
     run.fact("accel", chosen.name)
@@ -118,21 +108,6 @@ def _test_directory(
     shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture
-def site(fleet: Fleet, fault: Fault | None, _test_directory: Path) -> Iterator[Site]:
-    """Open the stand-in for fw and its LAN; nothing in it can reach outside."""
-    from harness.site import open_site  # noqa: PLC0415 - see the module's docstring
-
-    deadline = Deadline.after(_OPEN_SITE_S, "the site to open")
-    with (
-        open_site(
-            fleet.network, _test_directory, deadline=deadline, reserved=fleet.addresses
-        ) as opened,
-        fault.alter_network(opened) if fault else nullcontext(),
-    ):
-        yield opened
-
-
 @pytest.fixture(scope="session")
 def units(pytestconfig: pytest.Config) -> Units | None:
     """Read the units that `--adopt-unit` names; None where our life cycle is used."""
@@ -142,30 +117,50 @@ def units(pytestconfig: pytest.Config) -> Units | None:
     return read(files) if files else None
 
 
-@pytest.fixture
-def machine_factory(
-    request: pytest.FixtureRequest,
+@pytest.fixture(scope="session")
+def testbed(
+    pytestconfig: pytest.Config,
     fleet: Fleet,
-    site: Site,
-    accelerator: Accelerator,
     image: Image,
+    accelerator: Accelerator,
     fault: Fault | None,
     units: Units | None,
-    _test_directory: Path,
+) -> Testbed:
+    """Give what all sites and machines of the run are made from."""
+    from harness.stage import RunInputs  # noqa: PLC0415 - as above
+    from harness.testbed import BuildFailures, Testbed  # noqa: PLC0415 - as above
+
+    run = pytestconfig.stash[RUN]
+    return Testbed(
+        inputs=RunInputs(fleet, image, accelerator, fault),
+        progress=run,
+        units=units,
+        adopted=pytestconfig.stash[SETTINGS].adopted,
+        failures=BuildFailures(run.journal.directory),
+    )
+
+
+@pytest.fixture
+def site(fleet: Fleet, fault: Fault | None, _test_directory: Path) -> Iterator[Site]:
+    """Open the stand-in for fw and its LAN; nothing in it can reach outside."""
+    from harness.testbed import open_site  # noqa: PLC0415 - see the module's docstring
+
+    with open_site(fleet, fault, _test_directory) as opened:
+        yield opened
+
+
+@pytest.fixture
+def machine_factory(
+    request: pytest.FixtureRequest, testbed: Testbed, site: Site, _test_directory: Path
 ) -> Iterator[MachineFactory]:
     """Give machines by `machine_factory(stage="onboarded", vm="dev")`."""
-    with ExitStack() as stack:
-        yield MachineFactory(
-            stack=stack,
-            current=current(request.node),
-            item=request.node,
-            directory=_test_directory,
-            site=site,
-            inputs={"fleet": fleet, "image": image, "accelerator": accelerator},
-            fault=fault,
-            units=units,
-            adopted=request.config.stash[SETTINGS].adopted,
-        )
+    from harness.plugin.machines import UsedMachines  # noqa: PLC0415 - as above
+
+    stage, observer = subject_of(request.node).stage, UsedMachines(request.node)
+    with testbed.machines(
+        site, _test_directory, stage=stage, observer=observer
+    ) as factory:
+        yield factory
 
 
 @pytest.fixture

@@ -4,28 +4,18 @@
 RAM and disk, is kept under their digest and restored per test into a private overlay.
 """
 
-from harness.stage.cache import (
-    Cached,
-    Machines,
-    cached,
-    clean,
-    ensure,
-    machine_at,
-    stage_digest,
-)
-from harness.stage.faulty import FaultyInputs, Injection
+from harness.stage.cache import Cached, StageCache, cached, clean
 from harness.stage.graph import (
     HEARTBEATS,
     MASTER_KEY,
-    OLD,
     SECRETS_FILE,
     STAGES,
     TALKER,
-    RunInputs,
     Stage,
     address_changed,
     lineage,
 )
+from harness.stage.inputs import OLD, Injection, RunInputs
 
 __all__ = [
     "HEARTBEATS",
@@ -35,16 +25,12 @@ __all__ = [
     "STAGES",
     "TALKER",
     "Cached",
-    "FaultyInputs",
     "Injection",
-    "Machines",
     "RunInputs",
     "Stage",
+    "StageCache",
     "address_changed",
     "cached",
     "clean",
-    "ensure",
     "lineage",
-    "machine_at",
-    "stage_digest",
 ]

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Address
 
-    from harness.fleet import Fleet, Vm
     from harness.guest.rebuild import Rebuild
-    from harness.host import Accelerator
-    from harness.image import Image
     from harness.machine import Machine
+    from harness.stage.inputs import RunInputs
 
 # The sessions every onboarded machine has, as people leave them for days: two that
 # write down their own heartbeat, and a shell that answers what is typed.
@@ -26,40 +24,6 @@ TALKER = "gamma"
 # What hosts/dev keeps secret, and in which file.
 SECRETS_FILE, MASTER_KEY = "/etc/nixos/secrets.json", "lab-master-key"
 _TIMERS = ("nix-gc.timer", "bento-upgrade.timer")
-
-
-@dataclass(frozen=True, slots=True)
-class RunInputs:
-    """What every stage of a run stands on."""
-
-    fleet: Fleet
-    image: Image
-    accelerator: Accelerator
-
-    def vm(self, name: str) -> Vm:
-        """Return the throwaway-sized VM of that name; `old` is the one to retire."""
-        if name == OLD:
-            return self._old()
-        return self.fleet.throwaway_vm(name)
-
-    def _old(self) -> Vm:
-        migration = self.fleet.migration
-        if migration is None:
-            raise HarnessError(
-                "no old VM: the spec has no [migration]",
-                hint="add [migration] with vm, temporary and final to the fleet file",
-            )
-        heir = self.fleet.throwaway_vm(migration.vm)
-        return heir.model_copy(
-            update={
-                "name": OLD,
-                "ip": migration.final,
-                "mac": _neighbour_mac(heir.mac),
-                "cloud_init": heir.cloud_init.model_copy(
-                    update={"user_data": _OLD_USER_DATA.format(lab=self.fleet.lab)}
-                ),
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +147,6 @@ def _must_succeed(rebuilt: Rebuild, what: str) -> None:
             evidence=rebuilt.output.splitlines()[-30:],
         )
 
-
-def _neighbour_mac(mac: str) -> str:
-    """Return a MAC that differs from this one in the last byte alone."""
-    head, _, last = mac.rpartition(":")
-    return f"{head}:{int(last, 16) ^ 0x80:02x}"
-
-
-OLD = "old"
-
-# The VM to retire needs to do one thing only: answer on the final address where lab
-# is expected, so that the client's caches are warm with *its* MAC.
-_OLD_USER_DATA = """\
-#cloud-config
-runcmd:
-  - [systemd-run, --unit=old-lab, python3, -m, http.server, "{lab.port}", -d, /srv]
-"""
 
 STAGES = {
     stage.name: stage

@@ -17,7 +17,7 @@ from suites.network.observe import migration_of, watch_swap
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness import Bystander, Fleet, Machine, Machines, Recorder, Site
+    from harness import Bystander, Fleet, Machine, MachineFactory, Recorder, Site
     from suites.network.observe import Swap
 
 pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.disruptive]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.dis
 
 @pytest.mark.stage("onboarded")
 def test_switch_and_reboot_beside_the_old_vm(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """Dev comes up, switches to another system, and reboots into it."""
     old = machine_factory(stage="cloud", vm=OLD)
@@ -49,7 +49,7 @@ def test_switch_and_reboot_beside_the_old_vm(
 
 @pytest.mark.stage("cloud")
 def test_crash_beside_the_old_vm(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """Dev crashes, and is made anew from nothing."""
     old = machine_factory(stage="cloud", vm=OLD)

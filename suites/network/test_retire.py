@@ -15,7 +15,7 @@ from harness import OLD, Deadline, DeadlineExpired, NotExercised, poll
 from suites.network.observe import migration_of
 
 if TYPE_CHECKING:
-    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site, Trace
+    from harness import Budgets, Fleet, Machine, MachineFactory, Recorder, Site, Trace
 
 pytestmark = [pytest.mark.criterion("swap-retires-old"), pytest.mark.disruptive]
 
@@ -25,7 +25,7 @@ _WATCH_S = 3.0
 
 @pytest.mark.stage("swapped")
 def test_old_vm_leaves_nothing(
-    machine_factory: Machines,
+    machine_factory: MachineFactory,
     site: Site,
     check: Recorder,
     budgets: Budgets,

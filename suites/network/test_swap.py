@@ -13,7 +13,7 @@ from suites.network.observe import migration_of, watch_swap
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
-    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site
+    from harness import Budgets, Fleet, Machine, MachineFactory, Recorder, Site
 
 pytestmark = [pytest.mark.criterion("swap-keeps-address"), pytest.mark.disruptive]
 
@@ -22,7 +22,7 @@ _SWITCH = ("/nix/var/nix/profiles/system/bin/switch-to-configuration", "switch")
 
 @pytest.mark.stage("onboarded")
 def test_swap_moves_the_address(
-    machine_factory: Machines,
+    machine_factory: MachineFactory,
     site: Site,
     check: Recorder,
     budgets: Budgets,
@@ -108,7 +108,7 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
 @pytest.mark.criterion("swap-rollback")
 @pytest.mark.stage("swapped")
 def test_reverse_swap_gives_the_address_back(
-    machine_factory: Machines,
+    machine_factory: MachineFactory,
     site: Site,
     check: Recorder,
     budgets: Budgets,

@@ -10,7 +10,7 @@ from harness import OLD, MachineError, poll
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness import Machine, Machines
+    from harness import Machine, MachineFactory
 
 SERVER = "fleet.cloonar.com"
 UNIT = "bento-upgrade.service"
@@ -76,7 +76,7 @@ class Enrolled:
     own: Mapping[str, str]
 
     @classmethod
-    def of(cls, machine_factory: Machines, vm: str) -> Enrolled:
+    def of(cls, machine_factory: MachineFactory, vm: str) -> Enrolled:
         """Bring up both, and let each know the other's key.
 
         The server is the cloud image again, on the address that nobody has before the

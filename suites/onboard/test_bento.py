@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Fleet,
         LabState,
         Machine,
-        Machines,
+        MachineFactory,
         Recorder,
         SystemState,
     )
@@ -44,7 +44,7 @@ _LOCKED = 11
 
 
 def test_pull_deploys_by_switch_and_never_reboots(
-    machine_factory: Machines, check: Recorder, budgets: Budgets, fleet: Fleet
+    machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
     """Another lab, kernel and bento, and a file named REBOOT, all in one pull."""
     host = Enrolled.of(machine_factory, _vm(fleet))
@@ -83,7 +83,7 @@ def test_pull_deploys_by_switch_and_never_reboots(
 
 
 def test_pull_survives_bad_configuration_and_an_absent_server(
-    machine_factory: Machines, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:
     """What cannot be had or built leaves all as it was, shows, and is tried again."""
     host = Enrolled.of(machine_factory, _vm(fleet))
@@ -126,7 +126,7 @@ def test_pull_survives_bad_configuration_and_an_absent_server(
 
 @pytest.mark.thorough
 def test_pull_and_manual_switch_take_turns(
-    machine_factory: Machines, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:
     """Both at once: one has the lock, the other says so, and the next pull heals."""
     host = Enrolled.of(machine_factory, _vm(fleet))

@@ -11,7 +11,7 @@ from harness import NotExercised, watch_bystander
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
-    from harness import Fleet, Machine, Machines, Recorder, Site
+    from harness import Fleet, Machine, MachineFactory, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("two-consumers"),
@@ -23,7 +23,7 @@ _CANARY = "/root/canary"
 
 
 def test_identities_differ(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """Nothing by which one could be taken for the other is shared."""
     machines = [machine_factory(vm=name) for name in consumers(fleet)]
@@ -49,7 +49,7 @@ def test_identities_differ(
 
 
 def test_first_leaves_second_alone(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """Stopped, started, crashed and made anew: its neighbour notices nothing."""
     first, second = consumers(fleet)
@@ -58,7 +58,7 @@ def test_first_leaves_second_alone(
 
 @pytest.mark.thorough
 def test_second_leaves_first_alone(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """The same the other way round."""
     first, second = consumers(fleet)
@@ -66,7 +66,7 @@ def test_second_leaves_first_alone(
 
 
 def _live(
-    machine_factory: Machines, name: str, other: str, site: Site, check: Recorder
+    machine_factory: MachineFactory, name: str, other: str, site: Site, check: Recorder
 ) -> None:
     """Take one machine through its life while the other is under traffic."""
     bystander = machine_factory(vm=other)

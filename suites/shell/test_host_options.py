@@ -16,7 +16,7 @@ from suites.shell.pair import consumers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness import Budgets, Fleet, Machine, Machines, Recorder, Site, Vm
+    from harness import Budgets, Fleet, Machine, MachineFactory, Recorder, Site, Vm
 
 pytestmark = [
     pytest.mark.criterion("shell-options"),
@@ -42,7 +42,7 @@ runcmd:
 
 
 def test_autostart(
-    machine_factory: Machines, site: Site, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
     """`autostart`: what has it comes up with the site, what has it not stays down."""
     name = consumers(fleet)[1]
@@ -78,7 +78,7 @@ def _others(fleet: Fleet) -> list[tuple[str, Vm]]:
 
 
 def test_cpu_weight(
-    machine_factory: Machines, check: Recorder, budgets: Budgets, fleet: Fleet
+    machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
     """`cpuWeight`: two VMs that both want all of one CPU get it by their weights.
 
@@ -138,7 +138,7 @@ def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
 
 
 def test_cloud_init_over_two_boots(
-    machine_factory: Machines, check: Recorder, fleet: Fleet
+    machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:
     """`cloudInit`: the user's own data is applied, once; the same instance stays."""
     name = consumers(fleet)[0]

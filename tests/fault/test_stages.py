@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.fault import Fault
 from harness.fleet import load_fleet
-from harness.stage import FaultyInputs, RunInputs, stage_digest
-from harness.stage.faulty import adapter, route, shell
+from harness.stage import RunInputs, StageCache
 
 if TYPE_CHECKING:
     from harness.host import Accelerator
@@ -45,14 +44,26 @@ class SpoilsMore(InjectsOnce):
     name = "spoils-more"
 
 
+class Silent:
+    """Shows no progress."""
+
+    def step(self, text: str) -> None:
+        """Ignore it."""
+
+
 def names(stage: str, vm: str, inputs: RunInputs) -> list[str]:
     """List the stages on the way."""
-    return [each.name for each in route(stage, vm, inputs)]
+    return [each.name for each in inputs.route(stage, vm)]
+
+
+def digest(stage: str, inputs: RunInputs, home: Path) -> str:
+    """Digest dev's state at a stage."""
+    return StageCache(inputs, Silent(), home).digest(stage, "dev")
 
 
 def test_a_spoiled_stage_comes_after_its_own_and_before_the_next() -> None:
     """What is built later is built on it."""
-    inputs = FaultyInputs(**PARTS, fault=InjectsOnce())
+    inputs = RunInputs(**PARTS, fault=InjectsOnce())
     before = ["cloud", "nixos", "onboarded", "onboarded+spoils"]
     assert names("onboarded", "dev", inputs) == before
     assert names("swapped", "dev", inputs) == [*before, "swapped"]
@@ -61,35 +72,36 @@ def test_a_spoiled_stage_comes_after_its_own_and_before_the_next() -> None:
 
 def test_other_machines_are_spared() -> None:
     """A fault is about the machines that it names."""
-    inputs = FaultyInputs(**PARTS, fault=InjectsOnce())
+    inputs = RunInputs(**PARTS, fault=InjectsOnce())
     assert names("onboarded", "openclaw", inputs)[-1] == "onboarded"
 
 
-def test_caches_never_mix() -> None:
-    """Healthy stages are shared with healthy runs, spoiled ones with nobody."""
+def test_caches_never_mix(tmp_path: Path) -> None:
+    """Healthy stages are shared with healthy runs, faulty ones with no other."""
     healthy = RunInputs(**PARTS)
     wakes, injects_once, more = (
-        FaultyInputs(**PARTS, fault=fault)
+        RunInputs(**PARTS, fault=fault)
         for fault in (Wakes(), InjectsOnce(), SpoilsMore())
     )
     for stage in ("onboarded", "swapped"):
         digests = [
-            stage_digest(stage, "dev", g) for g in (healthy, wakes, injects_once, more)
+            digest(stage, inputs, tmp_path)
+            for inputs in (healthy, wakes, injects_once, more)
         ]
         assert digests[0] == digests[1]
         assert len(set(digests)) == 3
-    cloud = {stage_digest("cloud", "dev", g) for g in (healthy, injects_once, more)}
+    cloud = {digest("cloud", g, tmp_path) for g in (healthy, injects_once, more)}
     assert len(cloud) == 1
 
 
-def test_only_a_faulty_ground_adapts_the_command_line() -> None:
-    """The fault has the last word, where there is one."""
+def test_only_a_fault_adapts_the_command_line() -> None:
+    """It has the last word, where there is one and it is about the machine."""
     plan: Any = object()
     fault = Wakes()
-    assert adapter("dev", RunInputs(**PARTS))(plan) is plan
-    assert (
-        adapter("dev", FaultyInputs(**PARTS, fault=fault)) == fault.alter_command_line
-    )
+    assert RunInputs(**PARTS).adapter("dev")(plan) is plan
+    faulty = RunInputs(**PARTS, fault=fault)
+    assert faulty.adapter("dev") == fault.alter_command_line
+    assert faulty.adapter("openclaw") != fault.alter_command_line
 
 
 def test_the_old_world_is_a_shell_of_the_machines_that_a_fault_names() -> None:
@@ -98,8 +110,8 @@ def test_the_old_world_is_a_shell_of_the_machines_that_a_fault_names() -> None:
     class Old(Wakes):
         shell = "microvm"
 
-    inputs = FaultyInputs(**PARTS, fault=Old())
-    assert shell("dev", inputs) == "microvm"
-    assert shell("openclaw", inputs) == "vm"
-    assert shell("dev", FaultyInputs(**PARTS, fault=Wakes())) == "vm"
-    assert shell("dev", RunInputs(**PARTS)) == "vm"
+    inputs = RunInputs(**PARTS, fault=Old())
+    assert inputs.shell("dev") == "microvm"
+    assert inputs.shell("openclaw") == "vm"
+    assert RunInputs(**PARTS, fault=Wakes()).shell("dev") == "vm"
+    assert RunInputs(**PARTS).shell("dev") == "vm"

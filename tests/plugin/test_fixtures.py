@@ -22,8 +22,8 @@ STAND_INS = """
     import harness.host
     import harness.image
     import harness.site
-    import harness.stage
     from harness.errors import LaunchFailed
+    from harness.stage import StageCache
 
 
     def reference(progress):
@@ -41,7 +41,7 @@ STAND_INS = """
         yield SimpleNamespace(directory=directory)
 
 
-    def ensure(stage, vm, inputs, progress):
+    def ensure(self, stage, vm):
         if stage == "swapped":
             with Path("attempts").open("a") as file:
                 file.write("x")
@@ -66,9 +66,9 @@ STAND_INS = """
 
 
     @contextmanager
-    def machine_at(stage, vm, *, inputs, site, directory, progress):
+    def machine(self, stage, vm, site, directory):
         assert directory.is_dir()
-        assert inputs.accelerator.patience == 4.0
+        assert self.inputs.accelerator.patience == 4.0
         yield Machine(vm, directory)
         with Path("ended").open("a") as file:
             file.write(f"{vm}\\n")
@@ -77,8 +77,8 @@ STAND_INS = """
     harness.image.reference = reference
     harness.host.choose_accelerator = choose_accelerator
     harness.site.open_site = open_site
-    harness.stage.ensure = ensure
-    harness.stage.machine_at = machine_at
+    StageCache.ensure = ensure
+    StageCache.machine = machine
 """
 SUITE = {
     "suites/conftest.py": STAND_INS,

@@ -1,0 +1,168 @@
+"""Run inputs: the fleet, image and accelerator of a run, and the fault injected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from harness.errors import HarnessError
+from harness.stage.graph import Stage, lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from harness.fleet import CloudInit, Fleet, Vm
+    from harness.host import Accelerator
+    from harness.image import Image
+    from harness.machine import Machine
+    from harness.qemu import MachinePlan
+    from harness.site import Site
+
+OLD = "old"
+
+# The VM to retire needs to do one thing only: answer on the final address where lab
+# is expected, so that the client's caches are warm with *its* MAC.
+_OLD_USER_DATA = """\
+#cloud-config
+runcmd:
+  - [systemd-run, --unit=old-lab, python3, -m, http.server, "{lab.port}", -d, /srv]
+"""
+
+
+class Injection(Protocol):
+    """A fault as its hooks (`harness.fault.Fault`, which documents each).
+
+    `alter_spec`, `alter_network` and `inject` are called by the test bed,
+    `alter_command_line` and `inject_once` by the stages that it builds and restores.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name, fit for a file."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A digest of its code."""
+        ...
+
+    @property
+    def after(self) -> str:
+        """The stage that its own comes after."""
+        ...
+
+    @property
+    def shell(self) -> str:
+        """What a machine under test runs in: "vm" or "microvm"."""
+        ...
+
+    @property
+    def injects_once(self) -> bool:
+        """Whether it has a stage of its own."""
+        ...
+
+    def story(self) -> str:
+        """Say what goes wrong, in one sentence without a full stop."""
+        ...
+
+    def affects(self, machine: str) -> bool:
+        """Whether it is about the machine of this name."""
+        ...
+
+    def alter_spec(self, fleet: Fleet) -> Fleet:
+        """Change the spec of the whole run."""
+        ...
+
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
+        """Change the command line of a machine under test."""
+        ...
+
+    def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
+        """Change the machine of the stage `after`."""
+        ...
+
+    def inject(self, machine: Machine) -> None:
+        """Change a machine each time that it was restored or booted."""
+        ...
+
+    def alter_network(self, site: Site) -> AbstractContextManager[object]:
+        """Change the LAN for the length of a `with`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """What the states of all machines of a run are made from."""
+
+    fleet: Fleet
+    image: Image
+    accelerator: Accelerator
+    fault: Injection | None = None
+
+    def vm(self, name: str) -> Vm:
+        """Return the throwaway-sized VM of that name; `old` is the one to retire."""
+        if name == OLD:
+            return self._old()
+        return self.fleet.throwaway_vm(name)
+
+    def with_cloud_init(self, vm: str, cloud_init: CloudInit) -> RunInputs:
+        """Return the same inputs with another cloud-init of one VM."""
+        own = self.fleet.vms[vm].model_copy(update={"cloud_init": cloud_init})
+        vms = {**self.fleet.vms, vm: own}
+        return replace(self, fleet=self.fleet.model_copy(update={"vms": vms}))
+
+    def fault_of(self, vm: str) -> Injection | None:
+        """Return the fault, if there is one and it is about this machine."""
+        return self.fault if self.fault and self.fault.affects(vm) else None
+
+    def route(self, stage: str, vm: str) -> tuple[Stage, ...]:
+        """Return the stages on the way to the named one, the fault's own among them.
+
+        With no fault it is the lineage, so a healthy run shares no state with a faulty
+        one. Raises HarnessError when there is no such stage.
+        """
+        fault = self.fault_of(vm)
+        way: list[Stage] = []
+        for each in lineage(stage):
+            way.append(each)
+            if fault and fault.injects_once and each.name == fault.after:
+                name = f"{each.name}+{fault.name}"
+                title = f"with {fault.name} injected"
+                way.append(Stage(name, each.name, title, fault.inject_once))
+        return tuple(way)
+
+    def adapter(self, vm: str) -> Callable[[MachinePlan], MachinePlan]:
+        """Return the last change to the command line of a machine under test."""
+        fault = self.fault_of(vm)
+        return fault.alter_command_line if fault else lambda plan: plan
+
+    def shell(self, vm: str) -> str:
+        """Return what the machine runs in: "vm", unless a fault says otherwise."""
+        fault = self.fault_of(vm)
+        return fault.shell if fault else "vm"
+
+    def _old(self) -> Vm:
+        migration = self.fleet.migration
+        if migration is None:
+            raise HarnessError(
+                "no old VM: the spec has no [migration]",
+                hint="add [migration] with vm, temporary and final to the fleet file",
+            )
+        heir = self.fleet.throwaway_vm(migration.vm)
+        return heir.model_copy(
+            update={
+                "name": OLD,
+                "ip": migration.final,
+                "mac": _neighbour_mac(heir.mac),
+                "cloud_init": heir.cloud_init.model_copy(
+                    update={"user_data": _OLD_USER_DATA.format(lab=self.fleet.lab)}
+                ),
+            }
+        )
+
+
+def _neighbour_mac(mac: str) -> str:
+    """Return a MAC that differs from this one in the last byte alone."""
+    head, _, last = mac.rpartition(":")
+    return f"{head}:{int(last, 16) ^ 0x80:02x}"

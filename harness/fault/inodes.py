@@ -17,7 +17,7 @@ EXHAUSTED = (
 )
 CYCLES = ("suites/inodes/test_churn.py::test_inodes_over_switch_and_gc_cycles",)
 
-_GROWTH = frozenset({"growth per cycle"})
+_GROWTH = frozenset({"inode growth per cycle is within budget"})
 
 
 class SmallFileSystem(Fault):
@@ -62,7 +62,7 @@ class NearlyFull(SmallFileSystem):
 
     name = "inodes-nearly-used-up"
     source = "nix#2376; ofborg/infrastructure#66"
-    expects = must_fail(CRITERION, "share of inodes in use")
+    expects = must_fail(CRITERION, "the share of inodes in use is within budget")
     make = "-N 6000"
     fill = 4000
 

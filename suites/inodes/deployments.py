@@ -1,4 +1,4 @@
-"""Deployments that are made of files, for whoever counts inodes."""
+"""Deployments that are made of many files."""
 
 from __future__ import annotations
 

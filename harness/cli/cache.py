@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def images() -> None:
     """List cached images and stages with their size and age."""
-    from harness import host, image, stage  # noqa: PLC0415 - see the package
+    from harness import host, reference, stage  # noqa: PLC0415 - see the package
 
-    shelved, built = image.images(), stage.cached()
+    shelved, built = reference.images(), stage.cached()
     lines = table("what", "machine", "digest", "size", "age", "built in", "note")
     for each in shelved:
         lines.add_row(*_image_row(each))
@@ -36,12 +36,12 @@ def clean(
     stages: Annotated[bool, typer.Option("--stages", help="stages alone")] = False,
 ) -> None:
     """Remove cached stages and images; the next run builds them again."""
-    from harness import image, stage  # noqa: PLC0415 - see the package's docstring
+    from harness import reference, stage  # noqa: PLC0415 - see the package
 
     freed = sum(cached.bytes for cached in stage.cached())
     gone = len(stage.clean())
-    for each in () if stages else image.images():
-        image.remove(each.image.digest)
+    for each in () if stages else reference.images():
+        reference.remove(each.image.digest)
         freed, gone = freed + each.bytes, gone + 1
     out.print(f"Removed {gone} cached states, {size_text(freed)}.")
 

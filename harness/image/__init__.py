@@ -1,57 +1,9 @@
-"""Base images: the reference guest's disk, built from Debian packages and cached.
+"""Base images in the cache, and the raw disk that one is made from.
 
-`reference` is all that most callers want. The recipe lies in `reference/`, as plain
-files; `docs/images.md` explains it.
+An image is read-only, the backing file of every machine's disk. `harness.reference`
+builds the only one there is so far.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from harness.host import cache_dir
-from harness.image.builder import build
-from harness.image.recipe import ImageRecipe
 from harness.image.shelf import Image, Progress, Shelf, Shelved
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-def reference(progress: Progress, cache: Path | None = None) -> Image:
-    """Return the reference image, built if its recipe was never built here.
-
-    A cached one is found by the recipe alone: no network, no package index. `cache` is
-    the directory to keep it in, by default the harness's own. Raises HostError,
-    ProcessFailed, DeadlineExpired.
-    """
-    shelf, recipe = Shelf(cache or cache_dir()), ImageRecipe()
-    return shelf.find(recipe.digest) or build(recipe, shelf, progress, again=False)
-
-
-def refresh(progress: Progress, cache: Path | None = None) -> Image:
-    """Build the reference image from the packages that the mirror has today.
-
-    When no package has changed, the cached image stays the one. Raises as `reference`.
-    """
-    return build(ImageRecipe(), Shelf(cache or cache_dir()), progress, again=True)
-
-
-def images(cache: Path | None = None) -> list[Shelved]:
-    """Return all cached images, oldest first."""
-    return list(Shelf(cache or cache_dir()).images(ImageRecipe().digest))
-
-
-def remove(digest: str, cache: Path | None = None) -> None:
-    """Remove a cached image; machines that stand on it lose their disk."""
-    Shelf(cache or cache_dir()).remove(digest)
-
-
-__all__ = [
-    "Image",
-    "Progress",
-    "Shelved",
-    "images",
-    "reference",
-    "refresh",
-    "remove",
-]
+__all__ = ["Image", "Progress", "Shelf", "Shelved"]

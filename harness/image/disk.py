@@ -40,7 +40,7 @@ class PartitionTable:
     """How the disk is divided; sizes in MiB.
 
     The root comes last, so that growpart can grow it. It is sparse: its size here only
-    has to hold the packages, and to stay below the smallest disk anyone asks for.
+    has to hold the packages, and to stay below the smallest disk in a fleet file.
     """
 
     gap_mib: int = 1
@@ -88,7 +88,7 @@ def boot_sectors(mbr: bytes, boot: bytes, core: bytes, gap: int) -> bytes:
         raise HarnessError(
             f"core.img has {len(core)} bytes, the gap before the first partition"
             f" holds {gap - SECTOR}",
-            hint="take modules out of reference/recipe/grub-modules",
+            hint="take modules out of harness/reference/cloud/grub-modules",
         )
     return boot[:_BOOT_CODE] + mbr[_BOOT_CODE:] + core
 

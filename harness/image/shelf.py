@@ -4,8 +4,8 @@
     <cache>/images/recipe-<recipe's digest>    names the image it was last built into
     <cache>/debs/               downloaded packages
 
-An image's digest covers its recipe, its packages' versions and its bytes, so whatever
-is cached on top of it can never meet another image under the same name.
+An image's digest covers its recipe, its packages' versions and its bytes, so a stage
+that is cached on top of it never meets another image under the same name.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Shelf:
 
     @property
     def lock(self) -> Path:
-        """The lock file of whoever builds or removes an image."""
+        """The lock file of every process that builds or removes an image."""
         return self.directory / ".lock"
 
     def find(self, recipe: str) -> Image | None:
@@ -120,7 +120,7 @@ class Shelf:
         return image
 
     def images(self, recipe: str) -> Iterator[Shelved]:
-        """Yield every complete image, oldest first; `recipe` tells which is current."""
+        """Yield every complete image, oldest first; `recipe` leads to one of them."""
         current = self.find(recipe)
         found = [self.load(path.name) for path in self.directory.glob("[0-9a-f]*")]
         shelved = [

@@ -54,14 +54,14 @@ def budgets(fleet: Fleet) -> Budgets:
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> Image:
     """Build, or take from the cache, the base image that `--guest` names."""
-    from harness import image as images  # noqa: PLC0415 - see the module's docstring
+    from harness import reference  # noqa: PLC0415 - see the module's docstring
 
     settings, run = pytestconfig.stash[SETTINGS], pytestconfig.stash[RUN]
     if settings.guest != "reference":
         raise InputError(
             f"--guest {settings.guest}: only the reference guest can be judged so far"
         )
-    built = images.reference(run)
+    built = reference.image(run)
     run.fact("image:reference", built.digest)
     return built
 

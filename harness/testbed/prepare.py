@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import host, image
+from harness import host, reference
 from harness.deadline import Deadline
 from harness.fleet import load_fleet
 from harness.stage import RunInputs
@@ -44,7 +44,7 @@ def prepare(
 ) -> RunInputs:
     """Build or reuse the reference image and choose the accelerator."""
     progress.step("reference image")
-    base = image.reference(progress)
+    base = reference.image(progress)
     accelerator = choose_accelerator(choice, base)
     progress.step(f"accelerator {accelerator.name}: {accelerator.reason}")
     return RunInputs(fleet, base, accelerator, fault)

@@ -92,13 +92,13 @@ def test_inode_figures_are_those_of_dumpe2fs(disk: Path) -> None:
         file.seek(SMALL.root.offset)
         space = read_superblock(file.read(4096))
     said = run(["dumpe2fs", "-h", where], deadline=deadline()).check().stdout
-    told = dict(re.findall(r"^(.+?): +(\d+)$", said, re.MULTILINE))
-    size = int(told["Block size"])
-    assert space.inodes == int(told["Inode count"])
-    assert space.inodes_used == space.inodes - int(told["Free inodes"])
-    assert space.bytes == int(told["Block count"]) * size
+    printed = dict(re.findall(r"^(.+?): +(\d+)$", said, re.MULTILINE))
+    size = int(printed["Block size"])
+    assert space.inodes == int(printed["Inode count"])
+    assert space.inodes_used == space.inodes - int(printed["Free inodes"])
+    assert space.bytes == int(printed["Block count"]) * size
     free = space.bytes - space.bytes_used
-    assert free == int(told["Free blocks"]) * size
+    assert free == int(printed["Free blocks"]) * size
     assert space.bytes_per_inode == pytest.approx(8192, rel=0.05)
 
 

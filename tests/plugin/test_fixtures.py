@@ -20,13 +20,13 @@ STAND_INS = """
     from types import SimpleNamespace
 
     import harness.host
-    import harness.image
+    import harness.reference
     import harness.site
     from harness.errors import LaunchFailed
     from harness.stage import StageCache
 
 
-    def reference(progress):
+    def image(progress):
         progress.step("building the image")
         return SimpleNamespace(digest="sha256:00", kernel=Path("vmlinuz"))
 
@@ -74,7 +74,7 @@ STAND_INS = """
             file.write(f"{vm}\\n")
 
 
-    harness.image.reference = reference
+    harness.reference.image = image
     harness.host.choose_accelerator = choose_accelerator
     harness.site.open_site = open_site
     StageCache.ensure = ensure

@@ -119,7 +119,7 @@ def test_small_files_are_many_and_reproducible(tmp_path: Path) -> None:
 
 
 def test_pins_name_hash_and_version(tmp_path: Path) -> None:
-    """pin-debs tells a backported kernel from the stable one, and hashes both."""
+    """pin-debs hashes both the stable kernel and the backported one."""
     pool = tmp_path / "pool.list"
     pool.write_text(
         "# comment\ntrixie bash\ntrixie linux-image-cloud linux-image-*-cloud\n"

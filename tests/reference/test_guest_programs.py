@@ -35,7 +35,7 @@ def test_requests_are_read(
 
 
 def test_page_names_every_session() -> None:
-    """Whoever looks for a session finds its name in the page."""
+    """The page lists the sessions by name."""
     text = lab.page(3, ["alpha", "beta"])
     assert "alpha" in text
     assert "beta" in text

@@ -14,7 +14,7 @@ from nixguest import files, lab, secrets
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Opens "KEY TEXT" for whoever has KEY: how age is called is what is tested here.
+# Opens "KEY TEXT" for the owner of KEY: how age is called is what is tested here.
 AGE = """#!/bin/sh
 [ "$1 $2" = "--decrypt --identity" ] || exit 9
 read -r key text

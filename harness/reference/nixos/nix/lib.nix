@@ -164,7 +164,7 @@ let
     scalar = mkType "boolean, integer, string, path or package"
       (v: isBool v || isInt v || isStringLike v || v == null)
       mergeEqual;
-    # Values of unit file keys: lists concatenate, a list swallows scalars beside it
+    # Values of unit file keys: lists concatenate, a list swallows scalars of other definitions
     # (nixos/lib/systemd-unit-options.nix unitOption).
     unitValue = mkType "systemd option"
       (v: isBool v || isInt v || isStringLike v || isList v)

@@ -68,7 +68,7 @@ let
       debs = [ imageDeb ] ++ map (find suite) others;
       static = true; # nothing to patch: a kernel has no interpreter
       finish = ''
-        # Until 6.12 the image is in /boot, from 7.x on beside the modules.
+        # Until 6.12 the image is in /boot, from 7.x on with the modules.
         for image in boot/vmlinuz-* lib/modules/*/vmlinuz; do
           [ ! -e "$image" ] || mv "$image" bzImage
         done

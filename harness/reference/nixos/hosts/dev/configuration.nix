@@ -25,7 +25,7 @@
   };
 
   # Aggressive, and independent of the host that runs this machine. It must not catch up
-  # on what it missed: a machine that is thawed finds itself days later.
+  # on what it missed: a machine that is restored is days behind.
   nix.gc = {
     automatic = true;
     dates = [ "Sun 04:40" ];
@@ -37,7 +37,7 @@
   # after a build leaves valid paths with empty files, which no second switch mends.
   nix.settings.fsync-store-paths = true;
 
-  # Pulls its configuration; never reboots by itself, which would kill the sessions.
+  # Pulls its configuration; never reboots on its own, which would kill the sessions.
   services.bento = {
     enable = true;
     server = "fleet.cloonar.com";

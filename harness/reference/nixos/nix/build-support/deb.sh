@@ -3,6 +3,7 @@
 #
 # in: debs ("sha256 file" words), debsDir, interpreter, runpath, keep (globs below the
 #     flattened tree, empty for all), finish (commands run at the end, in $out)
+# shellcheck shell=sh disable=SC2086,SC2154 # words and variables of the derivation
 set -eu
 umask 022
 export PATH=/usr/sbin:/usr/bin LC_ALL=C.UTF-8
@@ -25,7 +26,7 @@ move() { # FROM TO: merge a directory of the tree into one of $out
   fi
 }
 # The loader's other name, /lib64/ld-linux-x86-64.so.2, is a link to an absolute path.
-rm -rf "$tree/usr/lib64" "$tree/lib64"
+rm -rf "$tree/usr/lib64" "${tree:?}/lib64"
 for prefix in usr/ ''; do
   move "${prefix}lib/x86_64-linux-gnu" lib
   move "${prefix}lib" lib

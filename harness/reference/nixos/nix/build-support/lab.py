@@ -2,8 +2,8 @@
 
 The real lab is one compiled binary, so `/proc/PID/exe` names lab's own store path and
 changes with every new build. A script would show its interpreter there. So the Python
-binary is copied to bin/lab and told where its library is by a pyvenv.cfg (Python's
-`site` documentation); it runs the module `nixguest.lab`.
+binary is copied to bin/lab and finds its library by a pyvenv.cfg (Python's `site`
+documentation); it runs the module `nixguest.lab`.
 """
 
 import json

@@ -1,7 +1,8 @@
 # nixos-rebuild: build the system that /etc/nixos describes, and put it to use.
 # After the manual page nixos-rebuild(8) and nixpkgs pkgs/by-name/ni/nixos-rebuild-ng:
 # the order of steps, the profile, and running the switch in a transient unit of its
-# own, so that it outlives whoever called it.
+# own, so that it outlives its caller.
+# shellcheck shell=bash
 set -u
 profile=/nix/var/nix/profiles/system
 action='' rollback='' buildFlags=()

@@ -1,4 +1,5 @@
 # nixos-version(8)
+# shellcheck shell=bash
 version=$(</run/current-system/nixos-version)
 case ${1:-} in
   --json) printf '{"nixosVersion":"%s"}\n' "$version" ;;

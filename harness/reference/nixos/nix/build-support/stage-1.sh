@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # Stage 1: find the root file system and start stage 2 on it.
 # After nixpkgs nixos/modules/system/boot/stage-1-init.sh (the scripted stage 1), cut down
-# to one local disk. Messages that a person may search for are NixOS' own.
+# to one local disk. Messages that one may search for are NixOS' own.
+# shellcheck shell=dash disable=SC2174 # the parents exist, or are 0755
 
 /bin/busybox mkdir -p /proc /sys /dev /run
 /bin/busybox mount -t proc proc /proc

@@ -1,4 +1,5 @@
 #!@shell@
+# shellcheck shell=sh disable=SC1008,SC2239 # the shell is a store path
 # Stage 2: from the mounted root file system to systemd.
 # After nixpkgs nixos/modules/system/boot/stage-2-init.sh.
 systemConfig=@systemConfig@

@@ -59,7 +59,7 @@ def setup_etc(source: str, etc: str = "/etc") -> None:
     """Make every file of the generation's etc appear in /etc.
 
     /etc/static points to the generation, /etc/NAME to /etc/static/NAME: one rename
-    takes all files over at once. `NAME.mode` beside a file asks for a copy instead.
+    takes all files over at once. `NAME.mode` next to a file asks for a copy instead.
     """
     static = f"{etc}/static"
     files.link_atomically(source, static)

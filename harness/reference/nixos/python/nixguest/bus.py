@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 SYSTEMD = "org.freedesktop.systemd1"
 LOGIND = "org.freedesktop.login1"
-# systemd grants 180 s by itself (basic/constants.h), but not under emulation.
+# systemd's own limit is 180 s (basic/constants.h): too short under emulation.
 RELOAD_SECONDS = 600.0
-# An ordinary call is answered at once; emulated and beside others, nothing is ordinary.
+# An ordinary call is answered at once, but not by an emulated machine on a busy host.
 CALL_SECONDS = 180.0
 
 

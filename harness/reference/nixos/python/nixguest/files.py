@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _Plain:
-    """How JSON is to be read: what `json.loads` does unless told otherwise."""
+    """How JSON is to be read: the defaults of `json.loads`."""
 
     strict = True
     object_hook = object_pairs_hook = None

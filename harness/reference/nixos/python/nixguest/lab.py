@@ -57,15 +57,15 @@ def tmux(*arguments: str) -> tuple[int, str]:
 def adopt() -> list[str]:
     """Make sure of a tmux server in this service, and find the sessions it has.
 
-    `exit-empty off` keeps an empty server, so that whoever starts a session, by lab or
-    by tmux itself, starts it here.
+    `exit-empty off` keeps an empty server, so that every session, started by lab or by
+    tmux itself, starts here.
     """
     tmux("start-server", ";", "set-option", "-s", "exit-empty", "off")
     return sessions()
 
 
 def sessions() -> list[str]:
-    """Names of the live sessions. tmux failing means that nobody knows, not none."""
+    """Names of the live sessions. A failure of tmux means unknown, not none."""
     status, text = tmux("list-sessions", "-F", "#{session_name}")
     if status != 0 and "no server" not in text and "no sessions" not in text:
         raise OSError(f"tmux list-sessions: {text.strip()}")
@@ -146,7 +146,7 @@ def serve(connection: _socket.socket, revision: int) -> None:
         connection.settimeout(10)
         connection.sendall(response(connection, revision))
     except (OSError, ValueError):
-        return  # whoever asked is gone, or never spoke HTTP
+        return  # the client is gone, or never spoke HTTP
     finally:
         connection.close()
 

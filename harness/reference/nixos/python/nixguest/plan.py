@@ -45,7 +45,7 @@ class Plan:
         self.quiet: set[str] = set()
 
     def shown(self, units: set[str]) -> list[str]:
-        """Return the names that a person gets to see, sorted as NixOS sorts them."""
+        """Return the names that a switch prints, sorted as NixOS sorts them."""
         return sorted(units - self.quiet, key=str.lower)
 
 

@@ -97,7 +97,7 @@ def _mount(directory: str) -> None:
 
 def _write(directory: str, secret: dict[str, Any], value: bytes) -> None:
     path = f"{directory}/{secret['name']}"
-    # Nobody else's for a moment, whatever the mode in the end.
+    # Readable by root alone until it has its final owner and mode.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(value)
@@ -121,7 +121,7 @@ def _id(table: str, name: str) -> int:
 def _ask_for_restarts(
     secrets: list[dict[str, Any]], old: str | None, new: str, run_directory: str
 ) -> None:
-    """Tell the switch which units have to learn of a change; a boot has none."""
+    """List the units that the switch has to restart or reload; a boot has none."""
     if old is None or os.environ.get("NIXOS_ACTION") not in {"switch", "test"}:
         return
     changed = [s for s in secrets if _seen(old, s["name"]) != _seen(new, s["name"])]

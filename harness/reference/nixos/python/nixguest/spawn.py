@@ -18,10 +18,10 @@ def run(argv: list[str]) -> int:
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, on stderr as NixOS does it.
+    """Print one line for the terminal, on stderr as NixOS does.
 
-    Nobody may be listening any more: a switch can stop the very service (sshd, the
-    guest agent) that its caller came in by. That must not stop the switch half-way.
+    The other end may be closed: a switch can stop the very service (sshd, the guest
+    agent) that its caller is connected through. That must not stop it half-way.
     """
     try:
         sys.stderr.write(f"{text}\n")

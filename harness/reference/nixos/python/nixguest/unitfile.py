@@ -66,7 +66,7 @@ def parse(text: str, into: UnitInfo) -> None:
 
 
 def dropins(unit_path: str) -> list[str]:
-    """Return the drop-ins beside a unit file, in the order in which they apply."""
+    """Return the drop-ins of a unit file, in the order in which they apply."""
     directory = f"{unit_path}.d"
     if not os.path.isdir(directory):
         return []

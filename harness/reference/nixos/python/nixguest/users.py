@@ -2,7 +2,7 @@
 
 After nixpkgs nixos/modules/config/update-users-groups.pl: declared entries are made or
 corrected, entries that were declared once and are no more are removed, all others (the
-base's system users, what a person added with useradd) stay; ids that were handed out
+base's system users, those added with useradd) stay; ids that were handed out
 are kept for ever.
 """
 

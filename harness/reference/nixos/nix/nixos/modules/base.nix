@@ -33,8 +33,8 @@ in
     # not its business, and much of the rest costs seconds without KVM for nothing.
     systemd.services = {
       qemu-guest-agent.environment.PATH = path;
-      # Cold-plug what this machine consists of, its power button too: whoever stops the
-      # VM presses it. All of sysfs is some 400 events and the modules of everything that
+      # Cold-plug what this machine consists of, its power button too: a
+      # shutdown of the VM presses it. All of sysfs is some 400 events and the modules of everything that
       # the emulated processor and chipset could do.
       systemd-udev-trigger.overrideStrategy = "asDropin";
       systemd-udev-trigger.serviceConfig.ExecStart = [

@@ -1,7 +1,7 @@
 # A pull of the configuration by timer, like bento (rapenne-s/bento, utils/bento.nix and
 # the update.sh that its populate_chroot.sh makes): fetches a changed configuration by
 # sftp from this host's own directory on the fleet server, rebuilds, switches, and never
-# reboots by itself unless reboot.enable says so.
+# reboots only if reboot.enable is set.
 #
 # On the server (chrooted, so these are all that the host can see):
 #   last_change_date   changes last, whenever the configuration has changed
@@ -49,7 +49,7 @@ in
             ${escapeShellArg cfg.user}@${escapeShellArg cfg.server} >sftp.log 2>&1 && return
           cat sftp.log >&2
           # A server that is away comes back. One that is another, or that does not let
-          # this host in, needs a person, who looks at failed units.
+          # this host in, needs an administrator, who looks at failed units.
           if grep -q -e 'Host key verification failed' -e 'Permission denied' sftp.log; then
             exit 1
           fi

@@ -36,7 +36,7 @@ in
       sandbox = false;
       build-users-group = "";
       max-jobs = 2;
-      # For whoever comes without a login shell's environment, the guest agent above all.
+      # For commands without a login shell's environment, above all the guest agent's.
       nix-path = cfg.nixPath;
     };
     environment.etc."nix/nix.conf".text = lib.concatStringsSep ""

@@ -1,4 +1,4 @@
-"""What an image was made from and how full it is, for people and for digests."""
+"""The manifest of an image: packages, tools, and sizes of its file systems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def deb_name(name: str, version: str, architecture: str) -> str:
 
 
 def resolved(out: Path) -> dict[str, Any]:
-    """Return what the build's package names came to mean."""
+    """Return the packages, with versions, that a build's names resolved to."""
     pool = out / "pool.txt"
     return {
         "packages": parse_packages((out / "packages.tsv").read_text()),

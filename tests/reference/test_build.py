@@ -1,4 +1,4 @@
-"""A whole build around a stand-in for mmdebstrap, and what becomes of a failed one.
+"""A whole build around a stand-in for mmdebstrap, and what a failed one leaves.
 
 The stand-in is a real program that does what the recipe's hooks do to the disk; all
 else, from the partition table to the lock, is the builder's own.
@@ -14,14 +14,14 @@ from filelock import FileLock
 
 from harness.deadline import Deadline
 from harness.errors import HostError, ProcessFailed
-from harness.image import builder
-from harness.image import mirror as mirrors
-from harness.image.builder import announcements, build
 from harness.image.disk import PartitionTable
-from harness.image.mirror import OVERRIDE
-from harness.image.recipe import ImageRecipe
 from harness.image.shelf import Shelf
 from harness.process import run
+from harness.reference import builder
+from harness.reference import mirror as mirrors
+from harness.reference.builder import announcements, build
+from harness.reference.mirror import OVERRIDE
+from harness.reference.recipe import ImageRecipe
 
 STAND_IN = """#!/bin/sh
 [ "$1" = --version ] && { echo "mmdebstrap 0.1"; exit 0; }
@@ -75,8 +75,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recipe(tmp_path: Path) -> ImageRecipe:
     """Make a recipe for a small disk."""
     root = tmp_path / "reference"
-    (root / "recipe").mkdir(parents=True)
-    (root / "recipe/packages.list").write_text("a\n")
+    (root / "cloud").mkdir(parents=True)
+    (root / "cloud/packages.list").write_text("a\n")
     return ImageRecipe(root, PartitionTable(boot_mib=8, root_mib=16))
 
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_noticed_before_the_download(
 def test_what_a_killed_build_left_is_swept_but_a_living_ones_stays(
     recipe: ImageRecipe, shelf: Shelf, tmp_path: Path
 ) -> None:
-    """Whoever builds holds the lock of its workshop."""
+    """A living build holds the lock of its workshop."""
     dead, living = (tmp_path / f"tmp/vm-acceptance-image-{n}" for n in "ab")
     for directory in (dead, living):
         (directory / "out").mkdir(parents=True)
@@ -168,9 +168,7 @@ def test_what_a_killed_build_left_is_swept_but_a_living_ones_stays(
 
 
 @pytest.mark.usefixtures("program")
-def test_whoever_comes_second_waits_and_says_so(
-    recipe: ImageRecipe, shelf: Shelf
-) -> None:
+def test_a_second_build_waits_and_says_so(recipe: ImageRecipe, shelf: Shelf) -> None:
     """Parallel workers build one image between them."""
     shelf.directory.mkdir(parents=True)
     said = Said()
@@ -198,7 +196,7 @@ def test_packages_no_build_wants_any_more_are_dropped(
     assert [path.name for path in shelf.debs.iterdir()] == ["a_1_all.deb"]
 
 
-def test_only_announcements_reach_the_person() -> None:
+def test_only_announcements_are_reported() -> None:
     """Not mmdebstrap's own ceremony, not the chatter of packages."""
     lines = ["Setting up a (1) ...\n", "I: extracting archives...\n", "W: hm\n"]
     noise = ["I: running special hook: sync-in\n", "I: using /x as tempdir\n"]

@@ -9,8 +9,8 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HostError
-from harness.image import mirror as mirrors
-from harness.image.mirror import (
+from harness.reference import mirror as mirrors
+from harness.reference.mirror import (
     OVERRIDE,
     find_mirror,
     parse_proxies,
@@ -68,7 +68,7 @@ def test_apts_index_names_the_debian_archive() -> None:
     assert parse_targets(text) == ["http://two.example/debian/"]
 
 
-def test_a_planned_update_tells_when_apt_has_no_index_yet() -> None:
+def test_a_planned_update_names_the_mirror_when_apt_has_no_index_yet() -> None:
     """Code names count, a mere `stable` only with a path that says debian."""
     text = (
         "'https://a.example/grafana/dists/stable/main/binary-amd64/Packages' a 0\n"

@@ -16,18 +16,18 @@ from filelock import FileLock, Timeout
 
 from harness.deadline import Deadline, poll
 from harness.errors import HostError, ProcessFailed
-from harness.image import manifest as manifests
 from harness.image.disk import MIB, SECTOR, boot_sectors
-from harness.image.mirror import KEYRING, Mirror, find_mirror
-from harness.image.recipe import Workshop, hook_environment, leash, mmdebstrap
 from harness.image.shelf import Image, digest_of
 from harness.process import STDOUT, Popen, run, spawn
+from harness.reference import manifest as manifests
+from harness.reference.mirror import KEYRING, Mirror, find_mirror
+from harness.reference.recipe import Workshop, hook_environment, leash, mmdebstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from harness.image.recipe import ImageRecipe
     from harness.image.shelf import Progress, Shelf
+    from harness.reference.recipe import ImageRecipe
 
 BUILD_S = 1800.0
 _WORKSHOP = "vm-acceptance-image-"
@@ -35,7 +35,7 @@ _LOCK = "lock"
 _NEEDED_BYTES = 4 << 30
 _LOG_LINES = 25
 _PROGRESS = "I: "
-# mmdebstrap's own words about hooks; what the hooks say about themselves reads better.
+# mmdebstrap's own lines about hooks; the hooks announce themselves.
 _NOISE = ("running --", "running special hook", "skipping ", "using /", "chroot arch")
 
 
@@ -53,7 +53,7 @@ def build(
 ) -> Image:
     """Build the image of `recipe`, or take the one that another run just built.
 
-    `again` asks the mirror anew; packages that did not change give the old image back.
+    `again` asks the mirror once more; unchanged packages give the old image back.
     Raises HostError, ProcessFailed, DeadlineExpired.
     """
     shelf.directory.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def _demand_room(place: Path) -> None:
 
 @contextmanager
 def _held(directory: Path) -> Iterator[None]:
-    """Hold the workshop's lock, by which others see that its builder lives."""
+    """Hold the workshop's lock, by which other builds see that its builder lives."""
     directory.chmod(0o711)
     try:
         with FileLock(directory / _LOCK):
@@ -157,7 +157,7 @@ def _held(directory: Path) -> Iterator[None]:
 
 
 def _sweep(directory: Path, progress: Progress) -> None:
-    """Remove a workshop that a killed build left behind; leave everyone else's."""
+    """Remove a workshop that a killed build left behind; keep those of other users."""
     if directory.stat().st_uid != os.getuid():
         return
     try:
@@ -201,7 +201,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
         *leash(root=os.geteuid() == 0),
         *mmdebstrap(job.recipe, workshop, job.mirror, KEYRING),
     ]
-    told = hook_environment(job.recipe, workshop, job.mirror)
+    environment = hook_environment(job.recipe, workshop, job.mirror)
     log = workshop.out / "build.log"
     with (
         log.open("wb") as output,
@@ -209,7 +209,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             argv,
             stdout=output,
             stderr=STDOUT,
-            env={**os.environ, **told},
+            env={**os.environ, **environment},
             cwd=workshop.directory,
             pass_fds=(workshop.disk_fd,),
         ) as process,
@@ -231,7 +231,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
 def _no_survivors(process: Popen[bytes]) -> Iterator[None]:
     """Kill a build that is given up with all its descendants.
 
-    Told to end, mmdebstrap only waits for the apt and dpkg that it is running.
+    On SIGTERM, mmdebstrap only waits for the apt and dpkg that it is running.
     """
     try:
         yield
@@ -268,7 +268,7 @@ def _follow(process: Popen[bytes], log: Path, job: _Job) -> int:
 
 
 def announcements(lines: Iterable[str]) -> Iterator[str]:
-    """Yield what a build's log lines announce, without mmdebstrap's own ceremony."""
+    """Yield what a build's log lines announce, without mmdebstrap's own lines."""
     for line in lines:
         said = line.removeprefix(_PROGRESS).rstrip().removesuffix("...")
         if line.startswith(_PROGRESS) and not said.startswith(_NOISE):
@@ -312,7 +312,7 @@ def _describe(job: _Job, workshop: Workshop, made: Path) -> dict[str, Any]:
 
 
 def _prune_debs(shelf: Shelf, resolution: dict[str, Any]) -> None:
-    """Drop downloaded packages that the newest build did not want any more."""
+    """Remove downloaded packages that the newest build did not use."""
     wanted = manifests.deb_names(resolution)
     for deb in shelf.debs.glob("*.deb"):
         if deb.name not in wanted:

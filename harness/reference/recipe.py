@@ -1,4 +1,4 @@
-"""The recipe: plain files that say what the cloud image is made of; their digest."""
+"""The recipe: the files that the cloud image is made of, and their digest."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from harness.image.disk import PartitionTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.image.mirror import Mirror
+    from harness.reference.mirror import Mirror
 
 SUITE = "trixie"
-REFERENCE = Path(__file__).parents[1] / "reference"
+REFERENCE = Path(__file__).parent
+# What makes the image; the rest of the room is code and its documentation.
+_PARTS = ("cloud", "nixos")
 LAYOUT = PartitionTable()
 
-# Documentation nobody reads in a throwaway machine: a third of all files.
+# Documentation is a third of all files, and of no use in a throwaway machine.
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
-# What tools leave beside sources; it must neither be digested nor built in.
+# Caches of tools: neither digested nor built in.
 _SKIPPED = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache"})
 _ARCHIVES = "/var/cache/apt/archives"
-# What is wanted from the tree beside the disk that is made of it.
+# Files that the build takes out of the tree, next to the disk made from it.
 _MADE = (
     "/boot/vmlinuz",
     "/boot/grub/core.img",
@@ -35,16 +37,17 @@ _MADE = (
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """The files below `root`: `recipe/` (the cloud image) and `nixos/` (its guest)."""
+    """The files in `cloud/` (the Debian image) and `nixos/` (the guest) of `root`."""
 
     root: Path = REFERENCE
     layout: PartitionTable = LAYOUT
 
     def files(self) -> Iterator[Path]:
         """Yield every file of the recipe, in a fixed order."""
-        for path in sorted(self.root.rglob("*")):
-            if not _SKIPPED.intersection(path.parts) and not path.is_dir():
-                yield path
+        for part in _PARTS:
+            for path in sorted((self.root / part).rglob("*")):
+                if not _SKIPPED.intersection(path.parts) and not path.is_dir():
+                    yield path
 
     @property
     def digest(self) -> str:
@@ -60,8 +63,8 @@ class ImageRecipe:
 
     @property
     def packages(self) -> list[str]:
-        """The packages to install beside Debian's essential ones."""
-        lists = [self.root / "recipe/packages.list", self.root / "nixos/packages.list"]
+        """The packages to install in addition to Debian's essential ones."""
+        lists = [self.root / "cloud/packages.list", self.root / "nixos/packages.list"]
         return [
             name
             for path in lists
@@ -84,10 +87,10 @@ def parse_list(text: str) -> list[str]:
 class Workshop:
     """The directories of one build.
 
-    The build runs in a user namespace whose root is nobody in particular outside, and
+    The build runs in a user namespace whose root is an unprivileged user outside and
     cannot enter caches or checkouts below a closed home directory: `directory` and the
-    copy of the recipe in it are open to it. What it makes comes out through `disk_fd`
-    and through mmdebstrap, into `out`, which is closed.
+    copy of the recipe in it are open to it. Its results leave through `disk_fd` and
+    through mmdebstrap, into `out`, which is closed.
     """
 
     directory: Path
@@ -113,11 +116,11 @@ class Workshop:
 def hook_environment(
     recipe: ImageRecipe, workshop: Workshop, mirror: Mirror
 ) -> dict[str, str]:
-    """Return what the recipe's hooks are told."""
+    """Return the environment of the recipe's hooks."""
     boot, root = recipe.layout.boot, recipe.layout.root
     return {
         "TMPDIR": str(workshop.directory),
-        "RECIPE": str(workshop.recipe / "recipe"),
+        "RECIPE": str(workshop.recipe / "cloud"),
         "NIXOS": str(workshop.recipe / "nixos"),
         "MIRROR": mirror.uri,
         "DISK_FD": str(workshop.disk_fd),
@@ -125,7 +128,7 @@ def hook_environment(
         "BOOT_SIZE": str(boot.kib),
         "ROOT_OFFSET": str(root.offset),
         "ROOT_SIZE": str(root.kib),
-        # initramfs-tools' own switch: the recipe makes an initrd by itself.
+        # initramfs-tools' own switch: the recipe makes its own initrd.
         "INITRD": "No",
     }
 
@@ -133,8 +136,8 @@ def hook_environment(
 def leash(*, root: bool) -> list[str]:
     """Return the prefix by which a build ends with the process that started it.
 
-    Root can have the kernel end all of it at once, in a PID namespace. Others can only
-    tell mmdebstrap, which ends after the step it is in.
+    For root the kernel ends all of it at once, in a PID namespace. For other users only
+    mmdebstrap receives a signal, and ends after its current step.
     """
     if not root:
         return ["setpriv", "--pdeathsig=TERM", "--"]
@@ -171,10 +174,10 @@ def mmdebstrap(
 def _customize(recipe: ImageRecipe, workshop: Workshop) -> Iterator[str]:
     """Yield the hooks that turn packages into an image, in order.
 
-    Downloads are saved before anything is built of them, so that a build that fails
-    does not download them again.
+    Downloads are saved before the first build step, so that a build that fails does
+    not download them again.
     """
-    hooks = workshop.recipe / "recipe/hooks"
+    hooks = workshop.recipe / "cloud/hooks"
     out = quote(str(workshop.out))
     yield f"{hooks}/customize"
     if recipe.has_pool:

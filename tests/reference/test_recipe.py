@@ -1,4 +1,4 @@
-"""The recipe: what changes its digest, what mmdebstrap is told, that it is clean."""
+"""The recipe: what changes its digest, mmdebstrap's command line, clean shell."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.image.disk import PartitionTable
-from harness.image.mirror import Mirror
-from harness.image.recipe import (
+from harness.process import run
+from harness.reference.mirror import Mirror
+from harness.reference.recipe import (
     REFERENCE,
     ImageRecipe,
     Workshop,
@@ -20,7 +21,6 @@ from harness.image.recipe import (
     mmdebstrap,
     parse_list,
 )
-from harness.process import run
 
 MIRROR = Mirror("http://mirror.example/debian", ('Acquire::http::Proxy "x";',))
 WORKSHOP = Workshop(Path("/w"), Path("/cache of mine/debs"), 9)
@@ -30,16 +30,16 @@ KEYS = Path("/keys.gpg")
 @pytest.fixture
 def recipe(tmp_path: Path) -> ImageRecipe:
     """Make a small recipe that may be changed."""
-    hooks = tmp_path / "recipe/hooks"
+    hooks = tmp_path / "cloud/hooks"
     hooks.mkdir(parents=True)
     (hooks / "customize").write_text("#!/bin/sh\n")
-    (tmp_path / "recipe/packages.list").write_text("one # a comment\n\n# two\nthree\n")
+    (tmp_path / "cloud/packages.list").write_text("one # a comment\n\n# two\nthree\n")
     return ImageRecipe(tmp_path)
 
 
 def shell_scripts() -> list[Path]:
     """Every file of the recipe that a shell runs."""
-    files = (path for path in (REFERENCE / "recipe").rglob("*") if path.is_file())
+    files = (path for path in (REFERENCE / "cloud").rglob("*") if path.is_file())
     return [path for path in files if re.match(rb"#!.*\bsh\n", path.read_bytes())]
 
 
@@ -50,7 +50,7 @@ def test_lists_have_comments_and_blank_lines() -> None:
 
 def test_the_digest_follows_content_name_mode_and_layout(recipe: ImageRecipe) -> None:
     """Whatever changes the image changes the digest."""
-    hook = recipe.root / "recipe/hooks/customize"
+    hook = recipe.root / "cloud/hooks/customize"
     seen = {recipe.digest}
     hook.write_text("#!/bin/sh\ntrue\n")
     seen.add(recipe.digest)
@@ -68,10 +68,10 @@ def test_the_digest_ignores_what_tools_leave_behind(
 ) -> None:
     """Running or checking a script of the recipe must not mean another image."""
     before = recipe.digest
-    left = recipe.root / "recipe" / cache
+    left = recipe.root / "cloud" / cache
     left.mkdir(parents=True)
     (left / "x").write_bytes(b"x")
-    os.utime(recipe.root / "recipe/packages.list", (0, 0))
+    os.utime(recipe.root / "cloud/packages.list", (0, 0))
     assert recipe.digest == before
 
 
@@ -119,25 +119,25 @@ def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: ImageRecipe) -> None:
     assert '--aptopt=Acquire::http::Proxy "x";' in argv
 
 
-def test_hooks_are_told_all_they_need() -> None:
+def test_the_environment_has_all_that_hooks_use() -> None:
     """Every variable that a hook says it needs is set."""
-    told = hook_environment(ImageRecipe(), WORKSHOP, MIRROR)
-    for hook in (REFERENCE / "recipe/hooks").iterdir():
+    environment = hook_environment(ImageRecipe(), WORKSHOP, MIRROR)
+    for hook in (REFERENCE / "cloud/hooks").iterdir():
         text = hook.read_text()
         used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)\b", text))
-        assert used <= {*told, "MKE2FS_CONFIG"}, hook.name
+        assert used <= {*environment, "MKE2FS_CONFIG"}, hook.name
 
 
 def test_every_hook_can_be_executed() -> None:
     """They are run directly, without a shell before them."""
-    hooks = list((REFERENCE / "recipe/hooks").iterdir())
+    hooks = list((REFERENCE / "cloud/hooks").iterdir())
     assert hooks
     assert [hook.name for hook in hooks if not os.access(hook, os.X_OK)] == []
 
 
 def test_no_mirror_is_named_in_the_recipe() -> None:
     """Packages come from where this computer gets its own."""
-    for path in (REFERENCE / "recipe").rglob("*"):
+    for path in (REFERENCE / "cloud").rglob("*"):
         if path.is_file():
             assert not re.search(r"https?://", path.read_text()), path
 

@@ -1,7 +1,7 @@
 """Where Debian packages come from: this computer's own apt configuration.
 
-A computer in a closed network reaches Debian through whatever its administrator wrote
-into apt's sources; no other name is ever asked.
+A computer in a closed network reaches Debian through the sources that its
+administrator wrote into apt's settings; no other host is asked.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def parse_update(text: str) -> list[str]:
     """Return the Debian archives in what `apt-get --print-uris update` printed.
 
     Before the first update apt does not know whose archive it is. Debian's code names
-    tell, and so does the path where a suite is only called `stable`.
+    identify it, and so does the path where a suite is only called `stable`.
     """
     found = [
         match["uri"]

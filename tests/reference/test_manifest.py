@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.image.manifest import (
+from harness.reference.manifest import (
     deb_names,
     parse_packages,
     resolved,

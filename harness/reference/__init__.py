@@ -1,0 +1,49 @@
+"""The reference guest: the recipe of its image, and the build.
+
+`image` is all that most callers use. `README.md` in this directory describes the parts,
+`docs/images.md` the build, `docs/reference-guest.md` the guest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.host import cache_dir
+from harness.image import Image, Progress, Shelf, Shelved
+from harness.reference.builder import build
+from harness.reference.recipe import ImageRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def image(progress: Progress, cache: Path | None = None) -> Image:
+    """Return the reference image, built if its recipe was never built here.
+
+    A cached one is found by the recipe alone: no network, no package index. `cache` is
+    the directory to keep it in, by default the harness's own. Raises HostError,
+    ProcessFailed, DeadlineExpired.
+    """
+    shelf, recipe = Shelf(cache or cache_dir()), ImageRecipe()
+    return shelf.find(recipe.digest) or build(recipe, shelf, progress, again=False)
+
+
+def refresh(progress: Progress, cache: Path | None = None) -> Image:
+    """Build the reference image from the packages that the mirror has today.
+
+    When no package has changed, the cached image remains in use. Raises as `image`.
+    """
+    return build(ImageRecipe(), Shelf(cache or cache_dir()), progress, again=True)
+
+
+def images(cache: Path | None = None) -> list[Shelved]:
+    """Return all cached images, oldest first."""
+    return list(Shelf(cache or cache_dir()).images(ImageRecipe().digest))
+
+
+def remove(digest: str, cache: Path | None = None) -> None:
+    """Remove a cached image; machines that stand on it lose their disk."""
+    Shelf(cache or cache_dir()).remove(digest)
+
+
+__all__ = ["image", "images", "refresh", "remove"]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.inputs import DEFAULT_FLEET, Accel, AccelChoice, FleetFile
+from harness.cli.inputs import DEFAULT_ACCEL, DEFAULT_FLEET, AccelChoice, FleetFile
 from harness.cli.say import out
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
@@ -35,7 +35,7 @@ def adopt(
         "reports"
     ),
     fleet: FleetFile = DEFAULT_FLEET,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
 ) -> None:
     """Judge the systemd units of a VM: order, tap, options, crash and stop."""
     loaded = load_fleet(fleet)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.inputs import Accel, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import err, out, show, table
 from harness.cli.series import RunSeries, must_have_suites, observe, recorded
 from harness.criteria import BY_ID, DECIDING, Verdict
@@ -59,7 +59,7 @@ def before_after(
     fleet: Annotated[
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
     ] = None,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
     report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
         "reports"
     ),

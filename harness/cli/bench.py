@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.inputs import (
+    DEFAULT_ACCEL,
     DEFAULT_FLEET,
-    Accel,
     AccelChoice,
     FleetFile,
     StageName,
@@ -41,7 +41,7 @@ def bench(
         Path | None, typer.Option("--json", help="also write the figures here")
     ] = None,
     fleet: FleetFile = DEFAULT_FLEET,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
 ) -> None:
     """Measure cold boot, restores and commands on one machine."""
     with live("starting") as progress:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import report
-from harness.cli.inputs import Accel, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RESULTS, RunSeries, must_have_suites, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
@@ -59,7 +59,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     fleet: Annotated[
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
     ] = None,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="faults at the same time")
     ] = 1,

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import InputError, Mistake
+from harness.host import Accel
 
 if TYPE_CHECKING:
     from harness.cli.say import Live
     from harness.fleet import Fleet
     from harness.testbed import Testbed
-
-
-class Accel(StrEnum):
-    """The choices of `--accel`."""
-
-    auto = "auto"
-    kvm = "kvm"
-    tcg = "tcg"
 
 
 FleetFile = Annotated[
@@ -39,6 +31,7 @@ FaultName = Annotated[
         help="inject a fault: a built-in one, or a class",
     ),
 ]
+DEFAULT_ACCEL = Accel.AUTO
 DEFAULT_FLEET = Path("fleet.toml")
 
 
@@ -62,7 +55,7 @@ def make_testbed(
     injected = load(fault) if fault else None
     fleet = testbed.load_spec(fleet_file, injected)
     _check_names(fleet, vm, stage)
-    inputs = testbed.prepare(fleet, accel.value, progress, fault=injected)
+    inputs = testbed.prepare(fleet, accel, progress, fault=injected)
     return testbed.Testbed(inputs=inputs, progress=progress)
 
 

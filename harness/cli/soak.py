@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.inputs import Accel, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RunSeries, must_have_suites
 from harness.criteria import DECIDING, Verdict
@@ -53,7 +53,7 @@ def soak(
     fleet: Annotated[
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
     ] = None,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
     report_dir: Annotated[Path, typer.Option(help="where the reports go")] = Path(
         "reports"
     ),

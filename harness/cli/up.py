@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.inputs import (
+    DEFAULT_ACCEL,
     DEFAULT_FLEET,
-    Accel,
     AccelChoice,
     FaultName,
     FleetFile,
@@ -43,7 +43,7 @@ def up(
         typer.Option("--autostart", help="all VMs with autostart, as their host would"),
     ] = False,
     fleet: FleetFile = DEFAULT_FLEET,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
     fault: FaultName = None,
 ) -> None:
     """Run a machine, say how to reach it, and take it all down at Ctrl-C."""

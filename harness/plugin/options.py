@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.errors import InputError
+from harness.host import Accel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from harness.fault import Fault
-
-Accel = Literal["auto", "kvm", "tcg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ OPTIONS = (
     Option(
         "--accel",
         {
-            "choices": ("auto", "kvm", "tcg"),
-            "default": "auto",
+            "choices": [choice.value for choice in Accel],
+            "default": Accel.AUTO.value,
             "help": "auto boots a kernel under KVM and falls back to TCG with the"
             " reason; kvm never falls back (default: auto)",
         },
@@ -163,7 +162,7 @@ def parse(config: pytest.Config) -> Settings:
         suites=suites,
         fleet=_given(config, "--fleet", root / "fleet.toml"),
         fleet_given=config.getoption("--fleet") is not None,
-        accel=cast("Accel", config.getoption("--accel")),
+        accel=Accel(config.getoption("--accel")),
         guest=str(config.getoption("--guest")),
         reports=_given(config, "--report-dir", root / "reports"),
         keep_machines=bool(config.getoption("--keep-machines")),

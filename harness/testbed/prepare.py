@@ -11,10 +11,9 @@ from harness.stage import RunInputs
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Literal
 
     from harness.fleet import Fleet
-    from harness.host import Accelerator
+    from harness.host import Accel, Accelerator
     from harness.image import Image, Progress
     from harness.stage import Injection
 
@@ -27,9 +26,7 @@ def load_spec(file: Path, fault: Injection | None = None) -> Fleet:
     return fleet if fault is None else fault.alter_spec(fleet)
 
 
-def choose_accelerator(
-    choice: Literal["auto", "kvm", "tcg"], base: Image
-) -> Accelerator:
+def choose_accelerator(choice: Accel, base: Image) -> Accelerator:
     """Choose how QEMU runs guest code, by booting the image's kernel."""
     deadline = Deadline.after(_CHOOSE_S, "a kernel to boot under the accelerator")
     return host.choose_accelerator(choice, base.kernel, deadline)
@@ -37,7 +34,7 @@ def choose_accelerator(
 
 def prepare(
     fleet: Fleet,
-    choice: Literal["auto", "kvm", "tcg"],
+    choice: Accel,
     progress: Progress,
     *,
     fault: Injection | None = None,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import host, process
+from harness import process
 from harness.cli import reach
 from harness.cli.bench import spread
 from harness.cli.say import age_text, clock_text, size_text
 from harness.deadline import Deadline
 from harness.guest.agent import AgentTransport
+from harness.host import doctor
 from tests.guest.agent_peer import serve
 
 ROOT = Path(__file__).parents[2]
@@ -119,8 +120,7 @@ def test_a_shell_line_starts_where_the_last_one_ended(
 def test_every_program_that_doctor_misses_is_installed_by_make() -> None:
     """`harness doctor` and `.ci/packages` name the same Debian packages."""
     listed = (ROOT / ".ci/packages").read_text()
-    table = Path(host.__file__).read_text().partition("_PROGRAMS = (")[2]
-    packages = set(re.findall(r'"([a-z0-9-]+)"\),', table.partition("\n)")[0]))
+    packages = {package for _, package in doctor.PROGRAMS}
     assert "mmdebstrap" in packages
     assert {p for p in packages if not re.search(rf"\b{p}\b", listed)} == set()
 

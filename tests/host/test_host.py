@@ -13,6 +13,7 @@ import pytest
 from harness import host
 from harness.deadline import Deadline
 from harness.errors import HostError
+from harness.host import Accel, accelerator, doctor
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a QEMU of our own making first in PATH; tests write its script."""
+    """Put a stand-in for QEMU first in PATH; tests write its script."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(host, "_PROBE_S", 0.5)
-    monkeypatch.setattr(host, "_KVM", Path(os.devnull))
+    monkeypatch.setattr(accelerator, "PROBE_S", 0.5)
+    monkeypatch.setattr(accelerator, "_KVM", Path(os.devnull))
     host.qemu_version.cache_clear()
     behave(folder / host.QEMU, "exit 1")
     return folder / host.QEMU
@@ -46,7 +47,7 @@ def behave(qemu: Path, script: str, version: str = "9.9.9") -> None:
     qemu.chmod(0o755)
 
 
-def choose(choice: host.Choice = "auto") -> host.Accelerator:
+def choose(choice: Accel = Accel.AUTO) -> host.Accelerator:
     """Choose with a kernel at hand."""
     deadline = Deadline.after(20, "the probe")
     return host.choose_accelerator(choice, Path("/vmlinuz"), deadline)
@@ -113,14 +114,14 @@ def test_kvm_that_was_asked_for_never_falls_back(qemu: Path) -> None:
     with pytest.raises(
         HostError, match=r"no usable KVM: .*QEMU ended with 3"
     ) as caught:
-        choose("kvm")
+        choose(Accel.KVM)
     assert "--accel tcg" in caught.value.hint
 
 
 def test_tcg_that_was_asked_for_needs_no_probe(qemu: Path, cache: Path) -> None:
     """And leaves no answer behind."""
     behave(qemu, "echo Linux version 6.12")
-    assert choose("tcg").reason == "asked for"
+    assert choose(Accel.TCG).reason == "asked for"
     assert not (cache / "accelerator.json").exists()
 
 
@@ -143,22 +144,22 @@ def test_the_answer_is_kept_until_qemu_or_the_boot_changes(
 @pytest.mark.usefixtures("qemu")
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"key": 1}', "\x00"])
 def test_a_damaged_answer_is_no_answer(cache: Path, text: str) -> None:
-    """It is probed anew."""
+    """It is probed again."""
     cache.mkdir()
     (cache / "accelerator.json").write_text(text)
     assert host.known_accelerator() is None
 
 
 @pytest.mark.usefixtures("qemu")
-def test_without_a_kernel_nothing_is_claimed_for_good(cache: Path) -> None:
+def test_without_a_kernel_nothing_is_remembered(cache: Path) -> None:
     """TCG for now; a later run with a kernel probes."""
     deadline = Deadline.after(20, "the probe")
-    assert host.choose_accelerator("auto", None, deadline).name == "tcg"
+    assert host.choose_accelerator(Accel.AUTO, None, deadline).name == "tcg"
     assert not (cache / "accelerator.json").exists()
 
 
 def test_examines_all_and_says_how_to_mend() -> None:
-    """One finding each; whatever is not ok comes with a remedy."""
+    """One finding each, and a remedy with each that is not ok."""
     findings = host.examine()
     names = [finding.name for finding in findings]
     assert len(set(names)) == len(names)
@@ -174,7 +175,7 @@ def test_examines_all_and_says_how_to_mend() -> None:
 
 def test_a_missing_program_is_found_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the package that has it."""
-    monkeypatch.setattr(host, "_PROGRAMS", (("no-such-program", "some-package"),))
+    monkeypatch.setattr(doctor, "PROGRAMS", (("no-such-program", "some-package"),))
     found = host.examine()[0]
     assert not found.ok
     assert found.mend == "apt install some-package"

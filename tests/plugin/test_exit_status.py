@@ -116,7 +116,7 @@ def test_a_host_without_programs_is_one_message(
     (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
     programs = (("no-such-emulator", "emulator"), ("no-such-tool", "tools"))
     (tmp_path / "conftest.py").write_text(
-        f"import harness.host\nharness.host._PROGRAMS = {programs}\n"
+        f"from harness.host import doctor\ndoctor.PROGRAMS = {programs}\n"
         'pytest_plugins = ["harness.plugin"]\n'
     )
     ended = child.run("suites")

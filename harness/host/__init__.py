@@ -1,0 +1,27 @@
+"""What this computer can do: its programs and caches, an accelerator, a diagnosis."""
+
+from harness.host.accelerator import (
+    TCG,
+    Accel,
+    Accelerator,
+    choose_accelerator,
+    known_accelerator,
+)
+from harness.host.doctor import Finding, examine, lacking
+from harness.host.programs import QEMU, cache_dir, nginx, qemu_version, virtiofsd
+
+__all__ = [
+    "QEMU",
+    "TCG",
+    "Accel",
+    "Accelerator",
+    "Finding",
+    "cache_dir",
+    "choose_accelerator",
+    "examine",
+    "known_accelerator",
+    "lacking",
+    "nginx",
+    "qemu_version",
+    "virtiofsd",
+]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.inputs import (
+    DEFAULT_ACCEL,
     DEFAULT_FLEET,
-    Accel,
     AccelChoice,
     FaultName,
     FleetFile,
@@ -37,7 +37,7 @@ def repl(
     stage: StageName = "onboarded",
     *,
     fleet: FleetFile = DEFAULT_FLEET,
-    accel: AccelChoice = Accel.auto,
+    accel: AccelChoice = DEFAULT_ACCEL,
     fault: FaultName = None,
 ) -> None:
     """Run a machine and a Python prompt that has it at hand.

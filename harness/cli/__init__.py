@@ -18,6 +18,7 @@ from harness.cli import (
     cache,
     controls,
     doctor,
+    judge,
     reach,
     repl,
     soak,
@@ -50,6 +51,7 @@ app.command("bench")(bench.bench)
 app.command("controls")(controls.controls)
 app.command("before-after")(before_after.before_after)
 app.command("soak")(soak.soak)
+app.command("judge")(judge.judge)
 app.command("adopt")(adopt.adopt)
 app.add_typer(spec.app, name="spec")
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import report  # noqa: TC001 - pluggy reads annotations
-from harness.criteria import DECIDING, Verdict
 from harness.plugin import table
 from harness.plugin.closing import close
 from harness.plugin.live import Live, terminal
@@ -137,8 +136,6 @@ def exit_status(results: report.Results, exitstatus: int) -> int:
     """
     if exitstatus != pytest.ExitCode.OK:
         return exitstatus
-    spoiled = any(t.outcome in {"failed", "broken"} for t in results.tests)
-    undecided = any(results.verdict(c) is not Verdict.PASS for c in DECIDING)
-    if spoiled or results.run.uncollected or (results.run.full and undecided):
+    if not results.satisfied:
         return pytest.ExitCode.TESTS_FAILED
     return exitstatus

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.criteria import Verdict  # noqa: TC001 - pydantic needs it at run time
+from harness.criteria import DECIDING, Verdict
 from harness.errors import InputError, Mistake
 from harness.evidence import Check, Relation
 
@@ -179,6 +179,13 @@ class Results(ResultModel):
     def verdict(self, criterion: str) -> Verdict:
         """Give the verdict of one criterion by id."""
         return next(c.verdict for c in self.criteria if c.id == criterion)
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether nothing went wrong and, in a full run, all that decide passed."""
+        spoiled = any(test.outcome in {"failed", "broken"} for test in self.tests)
+        undecided = any(self.verdict(c) is not Verdict.PASS for c in DECIDING)
+        return not (spoiled or self.run.uncollected or (self.run.full and undecided))
 
 
 def dump(results: Results) -> str:

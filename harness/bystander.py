@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.evidence import Recorder
+    from harness.fleet import Budgets
     from harness.machine import Machine
     from harness.site import AddressWatch, Site
     from harness.site.samples import Sample
 
-# Between reading two clocks lies a command in the guest, which may have to wait.
-_CLOCK_S = 3.0
 _ANSWERS_S = 60.0
 
 
@@ -44,6 +43,7 @@ class Bystander:
     watch: AddressWatch
     kinds: tuple[str, ...]
     before: Moment
+    budgets: Budgets
     events: dict[str, float] = field(default_factory=dict)
 
     def note(self, event: str) -> None:
@@ -86,9 +86,10 @@ class Bystander:
             f"{done}: boot id was {before.boot_id}, is {now.boot_id}",
         )
         slept = (now.at - before.at) - (now.uptime - before.uptime)
+        # Between reading the two clocks lies a command in the guest, which may wait.
         self.check.check(
             "the bystander's clock ran on",
-            abs(slept) <= _CLOCK_S,
+            abs(slept) <= self.budgets.clock_error_s,
             f"{done}: its uptime grew by {now.uptime - before.uptime:.1f} s "
             f"in {now.at - before.at:.1f} s",
         )
@@ -142,11 +143,12 @@ class Bystander:
 
 @contextmanager
 def watch_bystander(
-    machine: Machine, site: Site, check: Recorder
+    machine: Machine, site: Site, check: Recorder, budgets: Budgets
 ) -> Iterator[Bystander]:
     """Watch a machine that answers; what it is left alone by happens in the `with`."""
     with site.watch_address(machine.vm.ip, tcp=(22,)) as watch:
-        yield observe_bystander(machine, site, check, watch, ("ping", "arp", "tcp:22"))
+        kinds = ("ping", "arp", "tcp:22")
+        yield observe_bystander(machine, site, check, watch, kinds, budgets)
 
 
 def observe_bystander(
@@ -155,12 +157,13 @@ def observe_bystander(
     check: Recorder,
     watch: AddressWatch,
     kinds: Sequence[str],
+    budgets: Budgets,
 ) -> Bystander:
     """Wait until every kind of probe is answered: from then on each one counts."""
     for kind in kinds:
         deadline = machine.deadline(_ANSWERS_S, f"{kind} of {machine.vm.ip}")
         watch.wait_for(kind, ok=True, deadline=deadline)
-    return Bystander(machine, site, check, watch, tuple(kinds), _look(machine))
+    return Bystander(machine, site, check, watch, tuple(kinds), _look(machine), budgets)
 
 
 def _look(machine: Machine) -> Moment:

@@ -235,6 +235,23 @@ class Budgets(FleetModel):
     """largest bytes-per-inode ratio of a file system with a Nix store, bytes"""
     inode_generations_headroom: Number = 20
     """how many more generations must fit in the free inodes, generations"""
+    memory_kept_mib: Number = 128
+    """largest part of `mem` that firmware and kernel keep for themselves, MiB"""
+    disk_overhead_mib: Number = 640
+    """largest part of the disk that is partition table, /boot and gaps, MiB"""
+    disk_root_share: Annotated[Number, Field(le=1)] = 0.95
+    """smallest share of the disk, less its overhead, that the root file system has"""
+    unit_stop_s: Number = 30
+    """shortest TimeoutStopSec= of an adopted unit, in which its guest ends, seconds"""
+    console_answer_s: Number = 30
+    """longest time until the serial console answers Enter (times patience), seconds"""
+    first_boot_ssh_s: Number = 30
+    """longest time until ssh answers after the first NixOS boot (times patience),
+    seconds"""
+    cleanup_share: Annotated[Number, Field(le=1)] = 0.9
+    """smallest share of /old-root's inodes and bytes that its removal gives back"""
+    clock_error_s: Number = 3
+    """largest difference between a bystander's uptime and the host's clock, seconds"""
 
     @field_validator("*")
     @classmethod

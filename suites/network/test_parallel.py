@@ -78,7 +78,10 @@ def old_vm_watched(
     with watch_swap(site, check, fleet) as swap:
         swap.await_service(old, "before dev is there")
         kinds = ("ping", "arp", *swap.probes)
-        yield observe_bystander(old, site, check, swap.address, kinds), swap
+        yield (
+            observe_bystander(old, site, check, swap.address, kinds, fleet.budgets),
+            swap,
+        )
 
 
 def _judge_the_lan(beholder: Bystander, swap: Swap, event: str) -> None:

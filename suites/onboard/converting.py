@@ -12,14 +12,13 @@ from harness import DeadlineExpired, NotExercised, log_in, poll
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness import CommandResult, Machine, NetworkSpec, Recorder
+    from harness import Budgets, CommandResult, Machine, NetworkSpec, Recorder
 
 INFECT = "/usr/lib/reference/nixos/infect"
 _LOGIN = r"login: *$"
 _PROMPT = r"# *$"
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INFECT_S = 600.0
-_CONSOLE_S = 30.0
 _PRESS_S = 3.0
 # nixos-infect writes this on a net without IPv6, and NixOS does not boot with it.
 _EMPTY_GATEWAY = re.compile(r'defaultGateway6\s*=\s*(?:""|\{[^}]*address\s*=\s*"")')
@@ -31,13 +30,16 @@ class Terminal:
 
     dev: Machine
     check: Recorder
+    budgets: Budgets
     password: str
 
     @classmethod
-    def of(cls, dev: Machine, check: Recorder, password: str) -> Terminal:
+    def of(
+        cls, dev: Machine, check: Recorder, budgets: Budgets, password: str
+    ) -> Terminal:
         """Let root have a password, as a seed's user-data would."""
         dev.succeed("chpasswd", stdin=f"root:{password}\n".encode())
-        return cls(dev, check, password)
+        return cls(dev, check, budgets, password)
 
     def silence(self) -> str:
         """Press Enter, and return what was missed if no prompt to log in came."""
@@ -87,7 +89,9 @@ class Terminal:
         )
 
     def _await(self, pattern: str, mark: int) -> str:
-        deadline = self.dev.deadline(_CONSOLE_S, f"the console to say {pattern}")
+        deadline = self.dev.deadline(
+            self.budgets.console_answer_s, f"the console to say {pattern}"
+        )
         return self.dev.console.wait_for(pattern, deadline, since=mark)[0]
 
     def _judge(self, name: str, when: str, *, ok: bool = False, seen: str = "") -> bool:
@@ -217,7 +221,7 @@ def judge_converted(dev: Machine, check: Recorder, identity: Identity) -> None:
     )
 
 
-def judge_clean_up(dev: Machine, check: Recorder) -> None:
+def judge_clean_up(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     """Remove the old root, and hold the disk to having got all of it back."""
     said = dev.succeed("sh", "-c", "du -sk /old-root; du -s --inodes /old-root").split()
     kib, inodes = int(said[0]), int(said[2])
@@ -228,17 +232,15 @@ def judge_clean_up(dev: Machine, check: Recorder) -> None:
     after = dev.inodes.sample("/")["/"]
     check.check(
         "the clean-up gives the inodes back",
-        before.used - after.used >= inodes * _MOST,
+        before.used - after.used >= inodes * budgets.cleanup_share,
         f"{before.used} used before, {after.used} after; /old-root had {inodes}",
     )
     freed = (after.free_bytes - before.free_bytes) // 1024
     check.check(
         "the clean-up gives the bytes back",
-        freed >= kib * _MOST,
+        freed >= kib * budgets.cleanup_share,
         f"{freed} KiB freed; /old-root had {kib}",
     )
 
 
-# Journals and logs go on being written meanwhile.
-_MOST = 0.9
 _SOME = 100

@@ -37,7 +37,7 @@ def test_conversion_needs_nobody(
 ) -> None:
     """Over ssh, watched on the console; the network comes back by itself."""
     identity = Identity.of(dev)
-    terminal = Terminal.of(dev, check, secrets.token_hex(8))
+    terminal = Terminal.of(dev, check, budgets, secrets.token_hex(8))
     terminal.judge_login("before the conversion")
     with site.watch_address(dev.vm.ip, tcp=(22,)) as watch:
         done = convert(dev, terminal)
@@ -50,7 +50,8 @@ def test_conversion_needs_nobody(
         began = time.monotonic()
         dev.reboot()
         try:
-            watch.wait_for(_SSH, ok=True, deadline=dev.deadline(30, "ssh on the LAN"))
+            awaited = dev.deadline(budgets.first_boot_ssh_s, "ssh on the LAN")
+            watch.wait_for(_SSH, ok=True, deadline=awaited)
             back = True
         except DeadlineExpired:
             back = False
@@ -75,7 +76,7 @@ def test_conversion_needs_nobody(
     )
     terminal.judge_login("after the conversion")
     judge_converted(dev, check, identity)
-    judge_clean_up(dev, check)
+    judge_clean_up(dev, check, budgets)
 
 
 @pytest.mark.thorough

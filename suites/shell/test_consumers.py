@@ -53,7 +53,7 @@ def test_first_leaves_second_alone(
 ) -> None:
     """Stopped, started, crashed and made anew: its neighbour notices nothing."""
     first, second = consumers(fleet)
-    _live(machine_factory, first, second, site, check)
+    _live(machine_factory, first, second, site, check, fleet)
 
 
 @pytest.mark.thorough
@@ -62,18 +62,23 @@ def test_second_leaves_first_alone(
 ) -> None:
     """The same the other way round."""
     first, second = consumers(fleet)
-    _live(machine_factory, second, first, site, check)
+    _live(machine_factory, second, first, site, check, fleet)
 
 
 def _live(
-    machine_factory: MachineFactory, name: str, other: str, site: Site, check: Recorder
+    machine_factory: MachineFactory,
+    name: str,
+    other: str,
+    site: Site,
+    check: Recorder,
+    fleet: Fleet,
 ) -> None:
     """Take one machine through its life while the other is under traffic."""
     bystander = machine_factory(vm=other)
     machine = machine_factory(vm=name)
     machine.write_file(_CANARY, machine.boot_id)
     machine.succeed("sync")
-    with watch_bystander(bystander, site, check) as beholder:
+    with watch_bystander(bystander, site, check, fleet.budgets) as beholder:
         beholder.note(f"{name} stops")
         first = machine.boot_id
         machine.shutdown()

@@ -7,22 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness import Machine, Recorder
+    from harness import Budgets, Machine, Recorder
 
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 
-# What firmware and kernel keep for themselves of the memory, at most.
-_KEPT_MIB = 128
-# Partition table, /boot and the gaps between; the rest must be the root file system.
-_NOT_ROOT_MIB = 640
 
-
-def test_memory_and_cpus(dev: Machine, check: Recorder) -> None:
+def test_memory_and_cpus(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     """`mem` and `vcpu` are what the guest has."""
     total = dev.system.memory_mib()
     check.check(
         "mem",
-        dev.vm.mem - _KEPT_MIB <= total <= dev.vm.mem,
+        dev.vm.mem - budgets.memory_kept_mib <= total <= dev.vm.mem,
         f"guest sees {total} MiB, the spec has {dev.vm.mem} MiB",
     )
     online = dev.read_file("/sys/devices/system/cpu/online").strip()
@@ -45,7 +40,7 @@ def test_network(dev: Machine, check: Recorder) -> None:
     dev.wait_for_open_port(22)
 
 
-def test_disk(dev: Machine, check: Recorder) -> None:
+def test_disk(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     """`diskSizeG` is the disk, and the root file system has grown into it."""
     sectors = int(dev.read_file("/sys/block/vda/size"))
     size = sectors * 512 // 2**20
@@ -58,12 +53,12 @@ def test_disk(dev: Machine, check: Recorder) -> None:
     grown = root.size_bytes // 2**20
     check.check(
         "the root file system is grown",
-        grown >= size * 0.95 - _NOT_ROOT_MIB,
+        grown >= size * budgets.disk_root_share - budgets.disk_overhead_mib,
         f"root file system of {grown} MiB on a disk of {size} MiB",
     )
     check.check(
         "its inodes grew with it",
-        root.bytes_per_inode <= 16384,
+        root.bytes_per_inode <= budgets.bytes_per_inode_max,
         f"one inode per {root.bytes_per_inode:.0f} bytes",
     )
 

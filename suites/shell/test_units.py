@@ -82,7 +82,7 @@ def test_unit_settings(
     )
     check.check(
         "the unit has a time to stop",
-        main.seconds("TimeoutStopSec", 90.0) >= 30.0,
+        main.seconds("TimeoutStopSec", 90.0) >= fleet.budgets.unit_stop_s,
         f"TimeoutStopSec={main.last('TimeoutStopSec')}: a guest needs time to end",
     )
     check.check(

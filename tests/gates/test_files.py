@@ -122,7 +122,8 @@ def test_no_place_of_this_computer() -> None:
 
 def test_every_budget_is_held() -> None:
     """A threshold that the spec has and no suite asks for would be an empty promise."""
-    suites = "\n".join(p.read_text() for p in (ROOT / "suites").rglob("*.py"))
+    judges = [*(ROOT / "suites").rglob("*.py"), ROOT / "harness/bystander.py"]
+    suites = "\n".join(path.read_text() for path in judges)
     idle = [name for name in Budgets.model_fields if f"budgets.{name}" not in suites]
     assert idle == []
 

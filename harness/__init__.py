@@ -2,7 +2,7 @@
 
 This is the public interface: suites, and the faults of other projects, import from here
 only. A name loads its module on first use (PEP 562), so `import harness` stays cheap.
-`tests/gates/test_public.py` checks that the three lists below agree.
+A test checks that the three lists below agree.
 """
 
 from __future__ import annotations

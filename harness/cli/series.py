@@ -36,7 +36,7 @@ def must_have_suites() -> None:
     """Refuse to run where there are none. Raises InputError."""
     if not SUITES.is_dir():
         raise InputError(
-            f"there is no {SUITES}/ here", hint="run it where the suites are"
+            f"there is no {SUITES} here", hint="run it where the suites are"
         )
 
 
@@ -72,7 +72,8 @@ class RunSeries:
         status = _pytest(argv, into / "output.txt", name)
         file = into / "latest" / RESULTS
         if not file.exists():
-            return f"pytest ended with {status} before any result: {into}/output.txt"
+            why = _usage_error(into / "output.txt") or f"{into}/output.txt"
+            return f"pytest ended with {status} before any result: {why}"
         results = report.load(file)
         self._last = results.run
         return results
@@ -107,6 +108,12 @@ def _pytest(argv: Sequence[str], output: Path, name: str) -> int:
             if _LIVE.match(text):
                 err.print(f"    {name}: {text}", markup=False)
         return child.wait()
+
+
+def _usage_error(output: Path) -> str:
+    """Return pytest's message about its command line, on one line."""
+    _, found, said = output.read_text(errors="replace").partition("ERROR: ")
+    return " ".join(said.partition("\n\n")[0].split()) if found else ""
 
 
 def observe(results: Results) -> list[Seen]:

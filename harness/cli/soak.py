@@ -14,8 +14,6 @@ from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RunSeries, must_have_suites
 from harness.criteria import DECIDING, Verdict
-from harness.fault import SUITES
-from harness.fault.microvm import TELLING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +45,7 @@ def soak(
     runs: Annotated[int, typer.Option(min=2, help="how often")] = 10,
     *,
     short: Annotated[
-        bool, typer.Option("--short", help="only one telling test for each criterion")
+        bool, typer.Option("--short", help="only the fastest test of each criterion")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1)] = 2,
     fleet: Annotated[
@@ -60,8 +58,8 @@ def soak(
 ) -> None:
     """Judge a healthy system many times in a row; no verdict may ever change."""
     must_have_suites()
-    # What `make accept` decides the five by: a suite's name would bring the tests that
-    # take minutes each along.
+    # What `make accept` decides the five by: a criterion's name would bring the tests
+    # that take minutes each along.
     options = ["-m", "not thorough"]
     options += ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
     if fleet is not None:
@@ -82,10 +80,9 @@ def soak(
 
 
 def selection(*, short: bool) -> list[str]:
-    """List what decides the five: all of their suites, or the telling tests alone."""
-    if short:
-        return [test for criterion in DECIDING for test in TELLING[criterion]]
-    return list(dict.fromkeys(SUITES[criterion] for criterion in DECIDING))
+    """Select what decides the five: all their tests, or the fastest ones alone."""
+    criteria = [word for each in DECIDING for word in ("--criterion", each)]
+    return ["--fastest", *criteria] if short else criteria
 
 
 def unsteady(laps: Sequence[Lap]) -> list[str]:

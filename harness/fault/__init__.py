@@ -4,12 +4,11 @@ A fault changes the world (spec, command line, guest, LAN), never a suite. `load
 ours by name and anybody's by `FILE:CLASS`; both subclass `Fault`.
 """
 
-from harness.fault.base import SUITES, Fault, must_fail
+from harness.fault.base import Fault, must_fail
 from harness.fault.loading import built_in, load
 from harness.fault.verdict import Ruling, Seen, judge
 
 __all__ = [
-    "SUITES",
     "Fault",
     "Ruling",
     "Seen",

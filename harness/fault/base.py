@@ -19,28 +19,6 @@ if TYPE_CHECKING:
     from harness.site import Site
     from harness.stage import RunInputs
 
-# Where a criterion's tests lie, for faults that name none.
-SUITES: dict[str, str] = {
-    "switch-keeps-sessions": "suites/sessions",
-    "reboot-boots-guest-kernel": "suites/boot",
-    "gc-no-estale": "suites/store",
-    "swap-keeps-address": "suites/network/test_swap.py",
-    "swap-rollback": "suites/network/test_swap.py",
-    "swap-retires-old": "suites/network/test_retire.py",
-    "ingress-auth": "suites/network/test_ingress.py",
-    "inodes-within-budget": "suites/inodes",
-    "shell-lifecycle": "suites/shell/test_lifecycle.py",
-    "shell-options": "suites/shell",
-    "two-consumers": "suites/shell/test_consumers.py",
-    "parallel-on-temporary-ip": "suites/network/test_parallel.py",
-    "onboard-infect": "suites/onboard/test_infect.py",
-    "onboard-host-config": "suites/onboard/test_host.py",
-    "onboard-secrets": "suites/onboard/test_secrets.py",
-    "bento-pull": "suites/onboard/test_bento.py",
-    "forgejo-mcp-reach": "suites/onboard/test_host.py",
-}
-
-
 NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
@@ -65,8 +43,10 @@ class Fault:
     """Criterion → names of checks; one of them at least must be among the failed."""
     explained: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Criteria that may fail beside the expected ones, each with the reason why."""
-    tests: ClassVar[tuple[str, ...]] = ()
-    """Node ids that decide it; empty for all tests of the expected criteria."""
+    criteria: ClassVar[tuple[str, ...]] = ()
+    """Criteria whose tests run under it; empty for those of `expects`."""
+    scenario: ClassVar[str | tuple[str, ...]] = ()
+    """Of those tests only the ones of these scenarios; empty for all of them."""
     machines: ClassVar[frozenset[str]] = frozenset({"dev"})
     after: ClassVar[str] = "onboarded"
     """The stage whose machine `inject_once` gets; later ones are built on it."""
@@ -125,11 +105,12 @@ class Fault:
 
     @property
     def selection(self) -> tuple[str, ...]:
-        """What pytest is to run: the tests named, or all that judge what it expects."""
-        places = dict.fromkeys(
-            SUITES.get(criterion, "suites") for criterion in self.expects
-        )
-        return self.tests or tuple(places) or ("suites",)
+        """Give the options by which pytest selects the tests that run under it."""
+        given = self.scenario
+        scenarios = (given,) if isinstance(given, str) else given
+        pairs = [("--criterion", each) for each in self.criteria or self.expects]
+        pairs += [("--scenario", each) for each in scenarios]
+        return tuple(word for pair in pairs for word in pair)
 
     def affects(self, machine: str) -> bool:
         """Whether it is about the machine of this name."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from harness.fault import inodes, network, sessions, store
 from harness.fault.base import NOTHING, Fault
-from harness.fault.inodes import LAYOUT
 from harness.fault.means import configure, drop_in, run
-from harness.fault.network import SWAPPED, LanFault
-from harness.fault.sessions import RESTART
-from harness.fault.store import SESSIONS
+from harness.fault.network import LanFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +22,8 @@ class Benign(Fault):
     """Something odd about a machine while lab is restarted."""
 
     benign = True
-    tests = RESTART
+    criteria = (sessions.CRITERION,)
+    scenario = "daemon-reexec"
 
 
 class SlowLab(Benign):
@@ -102,7 +101,7 @@ class MoreNames(LanFault):
     name = "second-name"
     expects = NOTHING
     benign = True
-    tests = SWAPPED
+    criteria = (network.CRITERION,)
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve it."""
@@ -116,7 +115,7 @@ class ChattyNeighbour(LanFault):
     name = "neighbour-announces-itself"
     expects = NOTHING
     benign = True
-    tests = SWAPPED
+    criteria = (network.CRITERION,)
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
@@ -131,7 +130,8 @@ class OverlayElsewhere(Benign):
     """A container engine has overlays mounted, outside of the store."""
 
     name = "overlay-outside-nix"
-    tests = SESSIONS
+    criteria = (store.CRITERION,)
+    scenario = "live-sessions"
 
     def inject(self, machine: Machine) -> None:
         """Mount one."""
@@ -147,7 +147,8 @@ class ManyFiles(Benign):
     """A user has three thousand files, which do not grow in number."""
 
     name = "many-files-in-home"
-    tests = LAYOUT
+    criteria = (inodes.CRITERION,)
+    scenario = "layout"
 
     def inject(self, machine: Machine) -> None:
         """Write them."""

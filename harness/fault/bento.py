@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 CRITERION = "bento-pull"
-DEPLOYS = (
-    "suites/onboard/test_bento.py::test_pull_deploys_by_switch_and_never_reboots",
-)
-_ABSENT = "test_pull_survives_bad_configuration_and_an_absent_server"
-SURVIVES = (f"suites/onboard/test_bento.py::{_ABSENT}",)
 _UNIT = "bento-upgrade.service"
 _SCRIPT = "/usr/local/fault/bento"
 
@@ -45,7 +40,7 @@ class CallsItSuccess(EditedBento):
     name = "bento-hides-failure"
     source = "rapenne-s/bento bootstrap.sh (exit status of tee)"
     expects = must_fail(CRITERION, "a failed pull is a failed unit")
-    tests = SURVIVES
+    scenario = "bad-configuration"
     edit = "s/nixos-rebuild switch/& || :/"
 
 
@@ -57,7 +52,7 @@ class NeverRetries(EditedBento):
     expects = must_fail(
         CRITERION, "a configuration that cannot be built is tried again"
     )
-    tests = SURVIVES
+    scenario = "bad-configuration"
     edit = (
         "/^cp -RT/i mv incoming/last_change_date state; touch incoming/last_change_date"
     )
@@ -69,7 +64,7 @@ class RollsBack(EditedBento):
     name = "bento-rolls-back"
     source = "rapenne-s/bento bootstrap.sh (rollback if something is wrong)"
     expects = must_fail(CRITERION, "the old generation keeps running")
-    tests = SURVIVES
+    scenario = "bad-configuration"
     edit = "s,exit 75,/run/current-system/sw/bin/nixos-rebuild switch --rollback; &,"
 
 
@@ -79,7 +74,7 @@ class Reboots(EditedBento):
     name = "bento-reboots"
     source = "rapenne-s/bento bootstrap.sh (a file named REBOOT)"
     expects = must_fail(CRITERION, "a pull never reboots the machine")
-    tests = DEPLOYS
+    scenario = "deploy"
     edit = "$ a [ ! -e incoming/config/REBOOT ] || systemctl reboot"
 
 
@@ -89,7 +84,7 @@ class RestartsItself(Fault):
     name = "bento-killed-by-its-switch"
     source = "rapenne-s/bento utils/bento.nix; nixpkgs#39118"
     expects = must_fail(CRITERION, "a pull outlives its own switch")
-    tests = DEPLOYS
+    scenario = "deploy"
 
     def inject(self, machine: Machine) -> None:
         """Let the unit be restarted when it changes, as units are."""
@@ -106,7 +101,7 @@ class ServerKeyChanged(Fault):
     name = "fleet-host-key-changed"
     source = "rapenne-s/bento update.sh (scans keys of new addresses alone)"
     expects = must_fail(CRITERION, "a pull fetches what the server has")
-    tests = DEPLOYS
+    scenario = "deploy"
     machines = frozenset({"old"})
 
     def inject(self, machine: Machine) -> None:

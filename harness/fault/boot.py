@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from harness.qemu import MachinePlan
 
 CRITERION = "reboot-boots-guest-kernel"
-NEW_KERNEL = (
-    "suites/boot/test_reboot.py::test_reboot_boots_the_kernel_that_the_guest_built",
-)
 
 
 class DirectBoot(Fault):
@@ -29,7 +26,7 @@ class DirectBoot(Fault):
         "QEMU boots no kernel of the host's",
         "the expected generation was booted",
     )
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def __init__(self) -> None:
         self._system: HostKernel | None = None
@@ -65,7 +62,7 @@ class BootFull(Fault):
     name = "boot-full"
     source = "nixpkgs#189966, #23926"
     expects = must_fail(CRITERION, "the switch succeeds")
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
     fast = True
 
     def inject(self, machine: Machine) -> None:
@@ -84,7 +81,7 @@ class BootNearlyFull(Fault):
     name = "boot-nearly-full"
     source = "nixos-infect#192 (a small /boot); nixpkgs#23926"
     expects = must_fail(CRITERION, "/boot has room for the kernels to come")
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """Leave room for two kernels with initrds, of which a switch takes one."""
@@ -102,7 +99,7 @@ class BootElsewhere(Fault):
     name = "boot-elsewhere"
     source = "nixos-infect#256, #199; nixpkgs#121572"
     expects = must_fail(CRITERION, "the expected generation was booted")
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """Mount a copy of /boot over /boot; the next boot mounts the real one.
@@ -139,7 +136,7 @@ class Pinned(Fault):
         "nothing pins another default",
         "boot menu defaults to the new generation",
     )
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """Choose the second line of all configurations, as `grub-reboot` does."""
@@ -154,7 +151,7 @@ class SameKernel(Fault):
     name = "same-kernel-again"
     source = "nixpkgs#67707, a loader change silently not carried out"
     expects = must_fail(CRITERION, "another kernel than before runs")
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """Have every rebuild take a copy of the old kernel for the new one."""
@@ -184,7 +181,7 @@ class OneEntry(Fault):
     name = "no-old-entry"
     source = "nixpkgs#26165 (entries of deleted generations lose their kernels)"
     expects = must_fail(CRITERION, "the old generation is in the boot menu")
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """Limit the menu of every rebuild."""
@@ -202,7 +199,7 @@ class OtherInitrd(Fault):
     expects = must_fail(
         CRITERION, "the booted initrd is byte for byte the boot loader's"
     )
-    tests = NEW_KERNEL
+    scenario = "new-kernel"
 
     def inject(self, machine: Machine) -> None:
         """After each rebuild, pad the initrd of the entry that is booted next."""

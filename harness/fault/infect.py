@@ -11,15 +11,13 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 CRITERION = "onboard-infect"
-CONVERSION = ("suites/onboard/test_infect.py::test_conversion_needs_nobody",)
-POWER_CUT = ("suites/onboard/test_infect.py::test_power_cut_during_the_conversion",)
 _HOME = "/usr/lib/reference/nixos"
 
 
 class EditedInfect(Fault):
     """The conversion with one edit: a command of sed, on one of its files."""
 
-    tests = CONVERSION
+    scenario = "conversion"
     file = "infect"
     edit = ""
 
@@ -126,7 +124,7 @@ class NewIdentity(Fault):
         "the old system keeps its identity",
         "the machine keeps its host keys",
     )
-    tests = POWER_CUT
+    scenario = "power-cut"
 
     def inject(self, machine: Machine) -> None:
         """Let cloud-init remember another instance than the seed has."""

@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from harness.site import Setup, Site
 
 CRITERION = "ingress-auth"
-_FILE = "suites/network/test_ingress.py"
-PORTAL = (f"{_FILE}::test_only_the_portal_says_who_comes",)
-STREAMS = (f"{_FILE}::test_streams_outlive_reloads",)
-SWAPPED = (f"{_FILE}::test_swapped_lab_is_behind_the_door",)
 
 
 class DoorFault(LanFault):
     """Something about the web VM's setup."""
 
-    tests = PORTAL
+    scenario = "portal"
     expects = must_fail(CRITERION, "nobody gets in without a session")
     line: ClassVar[str] = ""
     """What stands in nginx's configuration."""
@@ -101,7 +97,7 @@ class StillProxied(DoorFault):
     name = "ingress-to-temporary"
     source = "coding-lab deployment-example-lab.nix (hard-coded)"
     expects = must_fail(CRITERION, "who has a session reaches lab on the final address")
-    tests = SWAPPED
+    scenario = "after-the-swap"
 
     def change(self, setup: Setup) -> Setup:
         """Lead there."""
@@ -120,7 +116,7 @@ class ImpatientReload(DoorFault):
     name = "reload-cuts-streams"
     source = "nginx core module, worker_shutdown_timeout"
     expects = must_fail(CRITERION, "a stream goes on over a reload")
-    tests = STREAMS
+    scenario = "reload"
     line = "worker_processes 1;"
     instead = "worker_processes 1;\nworker_shutdown_timeout 1ms;"
 
@@ -131,7 +127,7 @@ class ImpatientProxy(DoorFault):
     name = "idle-streams-cut"
     source = "nginx ngx_http_proxy_module, proxy_read_timeout (60 s)"
     expects = must_fail(CRITERION, "an idle WebSocket stays open")
-    tests = (f"{_FILE}::test_an_idle_stream_stays_open",)
+    scenario = "idle-stream"
     line = "proxy_read_timeout 1h;"
 
 
@@ -141,5 +137,5 @@ class NoUpgrade(DoorFault):
     name = "websockets-not-upgraded"
     source = "nginx, WebSocket proxying (hop-by-hop headers)"
     expects = must_fail(CRITERION, "a WebSocket comes about through the web VM")
-    tests = STREAMS
+    scenario = "reload"
     line = "proxy_set_header Upgrade $http_upgrade;"

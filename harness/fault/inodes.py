@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 CRITERION = "inodes-within-budget"
-LAYOUT = ("suites/inodes/test_layout.py::test_file_systems_suit_a_store",)
-EXHAUSTED = (
-    "suites/inodes/test_exhausted.py::test_deployment_that_runs_out_of_inodes",
-)
-CYCLES = ("suites/inodes/test_churn.py::test_inodes_over_switch_and_gc_cycles",)
 
 _GROWTH = frozenset({"inode growth per cycle is within budget"})
 
@@ -24,7 +19,7 @@ class SmallFileSystem(Fault):
     """The store's new files go to a file system of its own, made for other things."""
 
     expects = must_fail(CRITERION, "bytes per inode fit a Nix store")
-    tests = LAYOUT
+    scenario = "layout"
     make = ""
     fill = 0
 
@@ -73,7 +68,7 @@ class OldRoot(Fault):
     name = "old-root-left"
     source = "nixpkgs#140385; nixos-infect (lustration)"
     expects = must_fail(CRITERION, "nothing of the old root is left")
-    tests = LAYOUT
+    scenario = "layout"
 
     def inject(self, machine: Machine) -> None:
         """Put a tree there."""
@@ -86,7 +81,7 @@ class KeepsGenerations(Fault):
     name = "generations-never-collected"
     source = "nixpkgs#79109; nix#8732"
     expects = must_fail(CRITERION, *_GROWTH, "old generations are collected")
-    tests = CYCLES
+    scenario = "cycles"
 
     def inject(self, machine: Machine) -> None:
         """Drop the collector's arguments."""
@@ -99,7 +94,7 @@ class Leak(Fault):
     name = "leak-outside-the-store"
     source = "nix#16283, build logs are never deleted"
     expects = must_fail(CRITERION, *_GROWTH)
-    tests = CYCLES
+    scenario = "cycles"
 
     def inject(self, machine: Machine) -> None:
         """Have every activation leave files."""
@@ -123,7 +118,7 @@ class NeedsRoom(Fault):
     name = "collector-needs-inodes"
     source = "nix#2376, #16283; ofborg/infrastructure#66"
     expects = must_fail(CRITERION, "the collector works with a few inodes")
-    tests = EXHAUSTED
+    scenario = "exhausted"
 
     def inject(self, machine: Machine) -> None:
         """Have it make some."""
@@ -142,7 +137,7 @@ class BytesOnly(Fault):
     name = "gc-frees-bytes-only"
     source = "nix#16283"
     expects = must_fail(CRITERION, *_GROWTH)
-    tests = CYCLES
+    scenario = "cycles"
 
     def inject(self, machine: Machine) -> None:
         """Have every collection leave as many empty files as a deployment had."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline, poll, tick
 from harness.fault.base import must_fail
 from harness.fault.means import OUTPUT, follow, nft, run
-from harness.fault.network import SWAP, LanFault, network_file
+from harness.fault.network import LanFault, network_file
 from harness.site.dnsmasq import PORT
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CRITERION = "swap-keeps-address"
 ROLLBACK = "swap-rollback"
-REVERSE = ("suites/network/test_swap.py::test_reverse_swap_gives_the_address_back",)
 # What the large ping and lab's long page both exceed, and nothing else does.
 _HOLE = 1400
 _OLD_IPV6 = "2001:db8:97::15"
@@ -142,7 +141,7 @@ class Unannounced(LanFault):
 
     name = "unannounced-to-a-static-neighbour"
     source = "vmware/vic#2932, #3437; resource-agents#124"
-    tests = SWAP
+    scenario = "swap"
     expects = must_fail(CRITERION, "tcp:22 answers after the swap")
     machines = frozenset({"old", "dev"})
 
@@ -159,7 +158,7 @@ class Unannounced(LanFault):
 class Rollback(LanFault):
     """Something that makes the way back slow, or half."""
 
-    tests = REVERSE
+    scenario = "reverse-swap"
     expects = must_fail(ROLLBACK, "outage of tcp:22 is within budget")
     # One test judges both: a way back that fails is a swap that fails.
     explained = MappingProxyType({CRITERION: "the reverse swap is a swap, too"})

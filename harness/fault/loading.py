@@ -95,12 +95,12 @@ def misfits(kind: type[Fault]) -> list[errors.Mistake]:
             ("docstring", kind.story(), _STORY),
             ("source", kind.benign or kind.source, "where it went wrong before"),
             ("expects", kind.benign or kind.expects, "a criterion and its checks"),
-            ("tests", not kind.benign or kind.tests, "tests, for a benign variant"),
+            ("criteria", not kind.benign or kind.criteria, "criteria, where benign"),
             ("expects", not (kind.benign and kind.expects), "nothing, where benign"),
         )
         if not fine
     ]
-    for criterion in (*kind.expects, *kind.explained):
+    for criterion in (*kind.expects, *kind.explained, *kind.criteria):
         if criterion not in BY_ID:
             allowed = "a criterion of the register"
             wrong.append(errors.Mistake(where, "expects", criterion, allowed))

@@ -10,26 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import MachineError
-from harness.fault import boot, inodes, network, sessions, store
+from harness.fault import boot, inodes, store
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import follow, run
 from harness.machine import MicroVm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.machine import Machine
-
-TELLING: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        sessions.CRITERION: sessions.RESTART,
-        boot.CRITERION: boot.NEW_KERNEL,
-        store.CRITERION: store.AGED,
-        network.CRITERION: network.SWAP,
-        inodes.CRITERION: inodes.LAYOUT,
-    }
-)
-"""The cheapest tests that tell the old world from the new, criterion by criterion."""
 
 _READS = "every file of every live closure reads back"
 
@@ -40,7 +27,7 @@ class SharedStore(Fault):
     name = "shared-store-host-gc"
     source = "microvm.nix#466, #134, #364; kernel fs/overlayfs/super.c"
     expects = must_fail(store.CRITERION, _READS)
-    tests: ClassVar[tuple[str, ...]] = store.AGED
+    scenario: ClassVar[str | tuple[str, ...]] = "old-generations"
     shell = "microvm"
 
     def inject(self, machine: Machine) -> None:
@@ -72,4 +59,4 @@ class SharedHost(SharedStore):
             **must_fail(inodes.CRITERION, "bytes per inode fit a Nix store"),
         }
     )
-    tests = (*inodes.LAYOUT, *store.AGED, *boot.NEW_KERNEL)
+    scenario = ("layout", "old-generations", "new-kernel")

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 CONSUMERS = "two-consumers"
 PARALLEL = "parallel-on-temporary-ip"
 
-_IDENTITIES = ("suites/shell/test_consumers.py::test_identities_differ",)
-_LIVES = ("suites/shell/test_consumers.py::test_first_leaves_second_alone",)
-_CRASH = ("suites/network/test_parallel.py::test_crash_beside_the_old_vm",)
-_SWITCH = ("suites/network/test_parallel.py::test_switch_and_reboot_beside_the_old_vm",)
 
 _SAME_PROCESS = "the bystander's QEMU is the same process"
 _NO_LOSS = "not one probe of the bystander is lost"
@@ -36,7 +32,7 @@ class OneMac(Fault):
     name = "two-machines-on-one-mac"
     source = "terraform-provider-esxi#54; vm-bhyve#482"
     expects = must_fail(CONSUMERS, "each has a MAC of its own")
-    tests = _IDENTITIES
+    scenario = "identities"
 
     def alter_spec(self, fleet: Fleet) -> Fleet:
         """Change it behind the back of the spec's own checks, which would refuse it."""
@@ -72,7 +68,7 @@ class Cloned(Acquainted):
         "each has a machine-id of its own",
         "each has an ssh host key of its own",
     )
-    tests = _IDENTITIES
+    scenario = "identities"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Copy what tells machines apart."""
@@ -86,7 +82,7 @@ class RestartedTogether(Acquainted):
     name = "crash-of-one-restarts-the-other"
     source = "microvm.nix nixos-modules/host (partOf = microvm@%i)"
     expects = must_fail(CONSUMERS, _SAME_PROCESS)
-    tests = _LIVES
+    scenario = "first-changes"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Restart the bystander, which comes first, as the other's crash is over."""
@@ -104,7 +100,7 @@ class SharedInit(Acquainted):
     name = "init-of-one-pauses-the-other"
     source = "microvm.nix#283, #286 (units of all VMs restarted with one)"
     expects = must_fail(CONSUMERS, _NO_LOSS)
-    tests = _LIVES
+    scenario = "first-changes"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Stop the bystander's processors until the other has started."""
@@ -118,7 +114,7 @@ class TapsDropped(Acquainted):
     name = "bridge-restart-drops-the-taps"
     source = "microvm.nix#400; nixpkgs#198267"
     expects = must_fail(CONSUMERS, _NO_LOSS, "the bystander's tap is on the bridge")
-    tests = _LIVES
+    scenario = "first-changes"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Take the bystander's tap off the bridge after the other's crash."""
@@ -133,7 +129,7 @@ class OldTapDropped(TapsDropped):
     name = "old-vm-loses-its-bridge"
     source = "fc-nixos#1763; nixpkgs#23241"
     expects = must_fail(PARALLEL, _NO_LOSS, "the bystander's tap is on the bridge")
-    tests = _CRASH
+    scenario = "crash"
 
 
 class OldStopped(Acquainted):
@@ -142,7 +138,7 @@ class OldStopped(Acquainted):
     name = "old-vm-stopped-too-early"
     source = "microvm.nix#104 (a deploy of the host restarts its VMs)"
     expects = must_fail(PARALLEL, _SAME_PROCESS)
-    tests = _CRASH
+    scenario = "crash"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Stop the old VM together with dev's crash."""
@@ -155,7 +151,7 @@ class OldStarved(Acquainted):
     name = "dev-starves-the-old-vm"
     source = "the plan's PR1 (memory of both VMs on one host, until the old one goes)"
     expects = must_fail(PARALLEL, _NO_LOSS)
-    tests = _CRASH
+    scenario = "crash"
 
     def meet(self, first: Machine, second: Machine) -> None:
         """Stop the old VM's processors for two seconds after dev's crash."""
@@ -174,7 +170,7 @@ class Thief(LanFault):
     name = "dev-takes-the-final-address"
     source = "resource-agents#124; nixpkgs#315152"
     expects = must_fail(PARALLEL, "only the bystander answers for its address")
-    tests = _SWITCH
+    scenario = "switch-and-reboot"
 
     def inject(self, machine: Machine) -> None:
         """Add it, and tell the LAN; a neighbour that asks gets two answers."""
@@ -189,7 +185,7 @@ class MovedTooEarly(LanFault):
     name = "dns-moved-too-early"
     source = "dnsmasq(8), --host-record; failures of a two-step deploy in one commit"
     expects = must_fail(PARALLEL, "DNS never gives a wrong or missing answer")
-    tests = _CRASH
+    scenario = "crash"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Serve the temporary address."""

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from harness.site import Site
 
 CRITERION = "swap-keeps-address"
-SWAPPED = (
-    "suites/network/test_swap.py::test_swapped_address_survives_reboot_and_dnsmasq",
-)
-SWAP = ("suites/network/test_swap.py::test_swap_moves_the_address",)
 
 _DNS = frozenset({"DNS never gives a wrong or missing answer"})
 _ONE_OWNER = frozenset({"exactly one MAC answers for the final address"})
@@ -34,7 +30,7 @@ NO_ONES_MAC = "02:00:00:00:00:99"
 class LanFault(Fault):
     """Something on the LAN; remembers the migration that the spec has."""
 
-    tests = SWAPPED
+    scenario = "reboot-and-dnsmasq"
     expects = must_fail(CRITERION, *_DNS)
 
     def __init__(self) -> None:
@@ -132,7 +128,7 @@ class OldComesBack(LanFault):
     name = "old-vm-comes-back"
     source = "microvm.nix nixos-modules/host (Restart=always)"
     expects = must_fail(CRITERION, *_ONE_OWNER)
-    tests = SWAP
+    scenario = "swap"
     machines = frozenset({"old"})
 
     def __init__(self) -> None:

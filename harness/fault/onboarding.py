@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 CRITERION = "onboard-host-config"
 FORGEJO = "forgejo-mcp-reach"
-_TESTS = "suites/onboard/test_host.py"
-UNIT = (f"{_TESTS}::test_lab_unit_invariants",)
-TIMERS = (f"{_TESTS}::test_timers_users_and_what_must_not_be_there",)
-REACH = f"{_TESTS}::test_services_are_reached_from_dev"
 _RULE_S = 10.0
 _DOOR = 8999
 _DOORKEEPER = """
@@ -43,7 +39,7 @@ class RestartsAlways(Fault):
     name = "lab-restarts-always"
     source = "Cloonar/coding-lab docs/reference/lab-v0 (unit invariants)"
     expects = must_fail(CRITERION, "lab has Restart=on-failure")
-    tests = UNIT
+    scenario = "lab-unit"
 
     def inject(self, machine: Machine) -> None:
         """Change the unit."""
@@ -56,7 +52,7 @@ class RunsAsRoot(Fault):
     name = "lab-runs-as-root"
     source = "Cloonar/coding-lab docs/reference/lab-v0 (unit invariants)"
     expects = must_fail(CRITERION, "lab runs as its own user")
-    tests = UNIT
+    scenario = "lab-unit"
 
     def inject(self, machine: Machine) -> None:
         """Take the user away."""
@@ -69,7 +65,7 @@ class BentoRebootsOn(Fault):
     name = "bento-has-reboots-on"
     source = "rapenne-s/bento bootstrap.sh (a file REBOOT lets it reboot)"
     expects = must_fail(CRITERION, "bento deploys and has reboots off")
-    tests = TIMERS
+    scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
         """Deploy it."""
@@ -85,7 +81,7 @@ class BorgLeftOn(Fault):
     name = "borg-left-on"
     source = "the plan's hosts/dev (no borg backup)"
     expects = must_fail(CRITERION, "no borg backup")
-    tests = TIMERS
+    scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
         """Start one."""
@@ -101,7 +97,7 @@ class NoCollector(Fault):
     name = "gc-timer-missing"
     source = "nixpkgs#79109 (nix.gc.automatic left off)"
     expects = must_fail(CRITERION, "nix-gc.timer is there")
-    tests = TIMERS
+    scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
         """Deploy it without."""
@@ -114,7 +110,7 @@ class StateVersionRaised(Fault):
     name = "state-version-raised"
     source = "NixOS options, system.stateVersion (most users should never change it)"
     expects = must_fail(CRITERION, "stateVersion is what the conversion gave it")
-    tests = TIMERS
+    scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
         """Configure it; what runs is the same."""
@@ -128,7 +124,7 @@ class ForgejoKnowsOne(LanFault):
     name = "forgejo-mcp-knows-the-temporary-address"
     source = "the plan's firewall on fw (source addresses by hand)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
-    tests = (f"{REACH}[swapped]",)
+    scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Have the service's host answer everybody but the final address."""
@@ -143,7 +139,7 @@ class ForgejoKeepsTheOldMac(LanFault):
     name = "forgejo-mcp-keeps-the-old-mac"
     source = "vmware/vic#2932, #3437; resource-agents#124"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
-    tests = (f"{REACH}[swapped]",)
+    scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Pin a MAC that is nobody's any more."""
@@ -158,7 +154,7 @@ class ForgejoDown(Fault):
     name = "forgejo-mcp-down"
     source = "the plan's PR2 (reached by TCP, not by ping)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
-    tests = (f"{REACH}[onboarded]",)
+    scenario = "before-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Reset whoever connects, as a port does that nobody listens on."""
@@ -175,7 +171,7 @@ class ForgejoAsksForLogin(Fault):
     name = "forgejo-mcp-asks-for-a-login"
     source = "the plan's ingress (forward authentication for whole hosts)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
-    tests = (f"{REACH}[onboarded]",)
+    scenario = "before-the-swap"
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
@@ -193,7 +189,7 @@ class ForgejoRefuses(Fault):
     name = "forgejo-mcp-refuses-dev"
     source = "the plan's firewall on fw (source addresses by hand)"
     expects = must_fail(FORGEJO, "forgejo-mcp answers")
-    tests = (f"{REACH}[onboarded]",)
+    scenario = "before-the-swap"
 
     def inject(self, machine: Machine) -> None:
         """Drop them where they leave."""

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from harness.site import Site
 
 CRITERION = "swap-retires-old"
-RETIRE = ("suites/network/test_retire.py::test_old_vm_leaves_nothing",)
 
 
 class RetireFault(LanFault):
     """Something that the removal of the old VM forgets."""
 
-    tests = RETIRE
+    scenario = "retire"
     machines = frozenset({"old"})
 
 
@@ -154,4 +153,4 @@ class WeightStaysBehind(WeightIgnored):
     name = "cpu-weight-stays-with-the-old-unit"
     source = "containers/qm#748; the plan's cpu-priorities.nix (microvm@dev)"
     expects = must_fail(CRITERION, "the CPU weight sits on the new unit")
-    tests = RETIRE
+    scenario = "retire"

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 CRITERION = "onboard-secrets"
-OWNERS = ("suites/onboard/test_secrets.py::test_secrets_are_for_their_owners_alone",)
 _SECRET = "/run/secrets/acceptance"  # noqa: S105 - where it lies, not what it is
 
 
 class SecretFault(Fault):
     """A NixOS module that every rebuild of the suite carries."""
 
-    tests = OWNERS
+    scenario = "owners"
     module = ""
 
     def inject(self, machine: Machine) -> None:
@@ -67,7 +66,7 @@ class OtherHostKey(Fault):
     name = "host-key-regenerated"
     source = "sops-nix#955, #390; srvos#148"
     expects = must_fail(CRITERION, "the switch succeeds")
-    tests = OWNERS
+    scenario = "owners"
 
     def inject(self, machine: Machine) -> None:
         """Make another key, as cloud-init does for an instance new to it."""
@@ -88,7 +87,7 @@ class AnotherMasterKey(Fault):
         "lab makes itself no other master key",
         "lab does not run without its master key",
     )
-    tests = OWNERS
+    scenario = "owners"
 
     def inject(self, machine: Machine) -> None:
         """Have a key made before lab starts, where there is none."""

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 CRITERION = "switch-keeps-sessions"
 # One switch that restarts lab: the cheapest test that can tell.
-RESTART = ("suites/sessions/test_switch.py::test_switch_that_reexecutes_systemd",)
 
 LOST = frozenset({"same tmux server", "same session processes on the same terminals"})
 _HOOK = "/usr/local/fault/hook"
@@ -23,7 +22,7 @@ class LabDropIn(Fault):
     """Lab's unit, with something that its own definition does not have."""
 
     expects = must_fail(CRITERION, *LOST)
-    tests = RESTART
+    scenario = "daemon-reexec"
     lines = ""
 
     def inject(self, machine: Machine) -> None:
@@ -74,7 +73,7 @@ class DeployerKilled(ControlGroup):
     name = "switch-kills-its-own-session"
     source = "nixpkgs#39118; rapenne-s/bento utils/bento.nix (restartIfChanged = false)"
     expects = must_fail(CRITERION, "a switch from inside a session comes to its end")
-    tests = ("suites/sessions/test_switch.py::test_switch_from_inside_a_session",)
+    scenario = "from-a-session"
     fast = False
 
 

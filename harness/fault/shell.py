@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from harness.qemu import MachinePlan
     from harness.site import Site
 
-CRASH = ("suites/shell/test_lifecycle.py::test_crash_and_second_start",)
-STOP = ("suites/shell/test_lifecycle.py::test_shutdown_is_the_guests_own[cloud]",)
-REBOOT = ("suites/shell/test_lifecycle.py::test_reboot_from_inside",)
-DEPLOY = ("suites/shell/test_lifecycle.py::test_deploy_of_the_host",)
-SIZE = ("suites/shell/test_options.py::test_memory_and_cpus",)
-DISK = ("suites/shell/test_options.py::test_disk",)
-AUTOSTART = ("suites/shell/test_host_options.py::test_autostart",)
-WEIGHT = ("suites/shell/test_host_options.py::test_cpu_weight",)
-TWO_BOOTS = ("suites/shell/test_host_options.py::test_cloud_init_over_two_boots",)
 
 _NOT_GROWN = """\
 #cloud-config
@@ -47,7 +38,7 @@ class DiskRecreated(Fault):
         "what the guest wrote is still there",
         "init says that it found everything",
     )
-    tests = CRASH
+    scenario = "crash"
 
     def inject(self, machine: Machine) -> None:
         """Take the disk away before the second start."""
@@ -60,7 +51,7 @@ class TapLeft(Fault):
     name = "tap-left-after-crash"
     source = "aleph-vm#596; nixpkgs#27070"
     expects = must_fail("shell-lifecycle", "no tap is left")
-    tests = CRASH
+    scenario = "crash"
 
     def inject(self, machine: Machine) -> None:
         """Put the tap back after the crash."""
@@ -73,7 +64,7 @@ class PowerCut(Fault):
     name = "stop-is-a-power-cut"
     source = "d2b#100; ghaf#1958; qemu(1), system emulation (SIGTERM ends it at once)"
     expects = must_fail("shell-lifecycle", "the guest ends by itself")
-    tests = STOP
+    scenario = "stop"
 
     def inject(self, machine: Machine) -> None:
         """Signal QEMU where the power button would be pressed."""
@@ -95,7 +86,7 @@ class RebootEnds(Fault):
     name = "reboot-ends-the-machine"
     source = "microvm.nix lib/runners/qemu.nix (-no-reboot); penguin#884"
     expects = must_fail("shell-lifecycle", "a reboot from inside comes back")
-    tests = REBOOT
+    scenario = "reboot"
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Add the option, which no saved state knows of."""
@@ -110,7 +101,7 @@ class DeployRestarts(Fault):
     expects = must_fail(
         "shell-lifecycle", "a deploy of the host leaves the machine running"
     )
-    tests = DEPLOY
+    scenario = "deploy"
 
     def inject(self, machine: Machine) -> None:
         """Stop and start it, as a unit without restartIfChanged = false would be."""
@@ -126,7 +117,7 @@ class Resized(Fault):
     """A machine of another size than the spec's, from its next boot on."""
 
     expects = must_fail("shell-options", "mem")
-    tests = SIZE
+    scenario = "mem"
 
     def inject(self, machine: Machine) -> None:
         """Boot it in its other size."""
@@ -151,6 +142,7 @@ class CpusIgnored(Resized):
     name = "vcpu-ignored"
     source = "QEMU documentation, -m and -smp: what is not given has a default"
     expects = must_fail("shell-options", "vcpu")
+    scenario = "vcpu"
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Give it one."""
@@ -163,7 +155,7 @@ class NotGrown(Fault):
     name = "growpart-off"
     source = "cloud-init documentation, growpart: mode; e2fsprogs (inodes by size)"
     expects = must_fail("shell-options", "the root file system is grown")
-    tests = DISK
+    scenario = "disk"
 
     def alter_spec(self, fleet: Fleet) -> Fleet:
         """Say so in dev's user-data."""
@@ -179,7 +171,7 @@ class WeightIgnored(Fault):
     name = "cpu-weight-ignored"
     source = "containers/qm#748; superserve sandbox#373"
     expects = must_fail("shell-options", "the CPU share follows cpuWeight")
-    tests = WEIGHT
+    scenario = "cpuWeight"
     machines = frozenset({"dev", "openclaw"})
 
     def inject(self, machine: Machine) -> None:
@@ -193,7 +185,7 @@ class AutostartIgnored(Fault):
     name = "autostart-ignored"
     source = "microvm.nix#509 (autostart after its removal from the configuration)"
     expects = must_fail("shell-options", "a VM without autostart stays down")
-    tests = AUTOSTART
+    scenario = "autostart"
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
@@ -213,7 +205,7 @@ class NewInstance(Fault):
         "the ssh host keys stay",
         "first-boot modules do not run again",
     )
-    tests = TWO_BOOTS
+    scenario = "two-boots"
 
     def inject(self, machine: Machine) -> None:
         """Have the other seed at hand."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from harness.qemu import MachinePlan
 
 CRITERION = "gc-no-estale"
-SESSIONS = ("suites/store/test_gc.py::test_gc_spares_what_sessions_use",)
-AGED = ("suites/store/test_gc.py::test_gc_of_old_generations",)
 
 _OWN = frozenset({"nothing under /nix comes from another machine"})
 _READS = frozenset({"every file of every live closure reads back"})
@@ -30,7 +28,7 @@ class Overlay(Fault):
     name = "overlay-store"
     source = "microvm.nix#466, #134"
     expects = must_fail(CRITERION, *_OWN)
-    tests = SESSIONS
+    scenario = "live-sessions"
 
     def inject(self, machine: Machine) -> None:
         """Lay an overlay over the store."""
@@ -48,7 +46,7 @@ class SharedDirectory(Fault):
     name = "host-directory-shared"
     source = "microvm.nix#364; virtme-ng#187"
     expects = must_fail(CRITERION, "the VM has no share device")
-    tests = SESSIONS
+    scenario = "live-sessions"
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Share the machine's own directory, by 9p."""
@@ -62,7 +60,7 @@ class ForeignBind(Fault):
     name = "foreign-store-bind-mounted"
     source = "microvm.nix#366 (single paths of the host's store mounted)"
     expects = must_fail(CRITERION, *_OWN)
-    tests = SESSIONS
+    scenario = "live-sessions"
 
     def inject(self, machine: Machine) -> None:
         """Mount a copy of a package over the package."""
@@ -81,7 +79,7 @@ class OpenFileCollected(Fault):
     name = "gc-ignores-open-files"
     source = "nixpkgs#365399; nix#7281"
     expects = must_fail(CRITERION, "what a session holds open is spared")
-    tests = SESSIONS
+    scenario = "live-sessions"
 
     def inject(self, machine: Machine) -> None:
         """Let a collector delete what the session of the suite holds."""
@@ -99,7 +97,7 @@ class LivePathCollected(Fault):
     name = "gc-deletes-a-live-path"
     source = "nix#6757, #2285"
     expects = must_fail(CRITERION, *_READS, *_VERIFIES)
-    tests = AGED
+    scenario = "old-generations"
     fast = True
 
     def inject(self, machine: Machine) -> None:
@@ -119,7 +117,7 @@ class BitFlip(Fault):
     name = "store-path-corrupted"
     source = "nix#15795"
     expects = must_fail(CRITERION, *_VERIFIES)
-    tests = AGED
+    scenario = "old-generations"
 
     def inject(self, machine: Machine) -> None:
         """Change a byte of a list that nothing reads at run time."""
@@ -140,7 +138,7 @@ class DeletedExecutable(Fault):
     name = "deleted-executable-runs"
     source = "nix#3542, #13712"
     expects = must_fail(CRITERION, "no process runs or maps a deleted store file")
-    tests = AGED
+    scenario = "old-generations"
 
     def inject(self, machine: Machine) -> None:
         """Run a program out of the store, and delete it."""

@@ -1,4 +1,4 @@
-"""`--list-criteria`: the register with each row's tests, and the faults they tell."""
+"""`--list-criteria`: the register with each row's tests, scenarios and faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from harness.criteria import REGISTER
 from harness.fault import built_in
-from harness.plugin.markers import misuse, subject_of
+from harness.plugin.markers import Subject, misuse, subject_of
 from harness.report.history import rulings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Register:
     `verdicts` has only the faults that were run into this project's reports.
     """
 
-    tests: Mapping[str, Sequence[str]]
+    tests: Mapping[str, Sequence[Subject]]
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
 
@@ -40,9 +40,9 @@ class Register:
     def of(cls, items: Sequence[pytest.Item], reports: Path) -> Register:
         """Sort tests and faults by what they are about."""
         tests, faults = defaultdict(list), defaultdict(list)
-        for item in items:
-            for criterion in subject_of(item).criteria:
-                tests[criterion].append(item.nodeid)
+        for subject in map(subject_of, items):
+            for criterion in subject.criteria:
+                tests[criterion].append(subject)
         for name, fault in built_in().items():
             for criterion in fault.expects:
                 faults[criterion].append(name)
@@ -58,7 +58,7 @@ class Register:
         yield f"{'*' if row.decides else ' '} {row.id}: {row.title}"
         yield from _wrapped(f"decided by {row.decided_by}")
         tests = self.tests.get(row.id, ())
-        yield from (f"{_INDENT}{nodeid}" for nodeid in tests)
+        yield from (_INDENT + _line(row.id, test) for test in tests)
         if not tests:
             yield _INDENT + (f"(needs {row.needs})" if row.needs else "(no test)")
         if faults := self.faults.get(row.id):
@@ -77,6 +77,11 @@ class Register:
             for verdict in sorted(groups)
         )
         return f"{must}, when last run here {'; '.join(told)}"
+
+
+def _line(criterion: str, test: Subject) -> str:
+    words = [*test.scenarios, *(["fastest"] if criterion in test.fastest else [])]
+    return f"{test.nodeid} ({', '.join(words)})" if words else test.nodeid
 
 
 def _wrapped(text: str) -> list[str]:

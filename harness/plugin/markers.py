@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MARKERS = (
     "criterion(*ids): the rows of the register that this test judges",
+    "scenario(*names): the event of its criterion that this test exercises",
+    "fastest: of the tests of its criterion the one that detects a fault most cheaply",
     "stage(name): the machine state it starts from: cloud, nixos, onboarded, swapped",
     "disruptive: reboots, crashes or rebuilds its machine; never shares one",
     "thorough: takes minutes; run with --thorough, or when its suite is named",
@@ -27,16 +30,29 @@ _MACHINE_FIXTURES = frozenset({"dev", "machine_factory", "site", "check"})
 class Subject:
     """What a test's markers say."""
 
+    nodeid: str
     criteria: tuple[str, ...]
-    stage: str | None
+    stage: str | None = None
+    scenarios: tuple[str, ...] = ()
+    fastest: tuple[str, ...] = ()
+    """The criteria for which it is the fastest test."""
 
 
 def subject_of(item: pytest.Item) -> Subject:
-    """Read a test's markers; the closest stage counts, criteria add up."""
-    ids = [i for mark in item.iter_markers("criterion") for i in mark.args]
+    """Read a test's markers; the closest stage counts, criteria and scenarios add up.
+
+    `fastest` without arguments is about all its criteria.
+    """
+    criteria = _arguments(item, "criterion")
     stage = item.get_closest_marker("stage")
-    name = stage.args[0] if stage and stage.args else None
-    return Subject(tuple(dict.fromkeys(ids)), name)
+    fastest = item.get_closest_marker("fastest")
+    return Subject(
+        nodeid=item.nodeid,
+        criteria=criteria,
+        stage=stage.args[0] if stage and stage.args else None,
+        scenarios=_arguments(item, "scenario"),
+        fastest=() if fastest is None else fastest.args or criteria,
+    )
 
 
 def of_a_suite(item: pytest.Item, suites: Path) -> bool:
@@ -53,7 +69,27 @@ def marked_thorough(item: pytest.Item) -> bool:
 
 def misuse(items: Iterable[pytest.Item]) -> list[str]:
     """List every marker that says something wrong or leaves out something needed."""
-    return [mistake for item in items for mistake in _mistakes(item)]
+    marked = list(items)
+    mistakes = [mistake for item in marked for mistake in _mistakes(item)]
+    return mistakes + _contested(subject_of(item) for item in marked)
+
+
+def _arguments(item: pytest.Item, marker: str) -> tuple[str, ...]:
+    names = [name for mark in item.iter_markers(marker) for name in mark.args]
+    return tuple(dict.fromkeys(names))
+
+
+def _contested(subjects: Iterable[Subject]) -> list[str]:
+    """List the criteria for which more than one test is marked `fastest`."""
+    fastest = defaultdict(list)
+    for subject in subjects:
+        for criterion in subject.fastest:
+            fastest[criterion].append(subject.nodeid)
+    return [
+        f"{criterion} has {len(tests)} tests marked fastest: {', '.join(tests)}"
+        for criterion, tests in fastest.items()
+        if len(tests) > 1
+    ]
 
 
 def _mistakes(item: pytest.Item) -> list[str]:
@@ -63,6 +99,9 @@ def _mistakes(item: pytest.Item) -> list[str]:
         " `--list-criteria` prints them"
         for i in criteria.unknown(subject.criteria)
     ]
+    if foreign := set(subject.fastest) - set(subject.criteria):
+        names = ", ".join(sorted(foreign))
+        mistakes.append(f"{item.nodeid}: fastest for {names}, which it does not judge")
     if subject.stage is not None and subject.stage not in STAGES:
         known = ", ".join(STAGES)
         mistakes.append(f'{item.nodeid}: stage("{subject.stage}") is none of {known}')

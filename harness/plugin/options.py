@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import criteria
 from harness.errors import InputError
 from harness.host import Accel
+from harness.plugin.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,14 +72,41 @@ OPTIONS = (
         {
             "action": "store_true",
             "help": "run the tests marked thorough too, as `make accept-full` does;"
-            " a suite that is named on the command line runs whole anyway",
+            " a suite or a criterion named on the command line runs whole anyway",
+        },
+    ),
+    Option(
+        "--criterion",
+        {
+            "metavar": "ID",
+            "action": "append",
+            "default": [],
+            "help": "run the tests of this criterion, from all suites where no path is"
+            " given; repeatable",
+        },
+    ),
+    Option(
+        "--scenario",
+        {
+            "metavar": "NAME",
+            "action": "append",
+            "default": [],
+            "help": "of these tests run those that exercise this event; repeatable",
+        },
+    ),
+    Option(
+        "--fastest",
+        {
+            "action": "store_true",
+            "help": "of these tests run the one of each criterion marked fastest",
         },
     ),
     Option(
         "--list-criteria",
         {
             "action": "store_true",
-            "help": "print the register with the tests of each row, run nothing",
+            "help": "print the register with the tests and scenarios of each row,"
+            " run nothing",
         },
     ),
     Option(
@@ -122,6 +151,7 @@ class Settings:
     reports: Path
     keep_machines: bool
     list_criteria: bool
+    selected: Selection
     fault: Fault | None
     units: tuple[Path, ...]
     adopted: str
@@ -152,11 +182,17 @@ def parse(config: pytest.Config) -> Settings:
     root = config.rootpath
     suites = root / "suites"
     listing = bool(config.getoption("--list-criteria"))
-    if listing and config.args_source is not pytest.Config.ArgsSource.ARGS:
+    selected = Selection(
+        tuple(config.getoption("--criterion")),
+        tuple(config.getoption("--scenario")),
+        bool(config.getoption("--fastest")),
+    )
+    pathless = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if pathless and (listing or selected):
         config.args = [str(suites)]
     paths = [_path(config, arg) for arg in config.args]
     narrowed = [f for f, name in _NARROWING.items() if config.getoption(name, None)]
-    whole = any(suites.is_relative_to(path) for path in paths)
+    whole = not selected and any(suites.is_relative_to(path) for path in paths)
     settings = Settings(
         root=root,
         suites=suites,
@@ -167,6 +203,7 @@ def parse(config: pytest.Config) -> Settings:
         reports=_given(config, "--report-dir", root / "reports"),
         keep_machines=bool(config.getoption("--keep-machines")),
         list_criteria=listing,
+        selected=selected,
         fault=_fault(config),
         units=tuple(
             (config.invocation_params.dir / file).resolve()
@@ -176,7 +213,7 @@ def parse(config: pytest.Config) -> Settings:
         thorough=bool(config.getoption("--thorough")) or not whole,
         wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
         full=whole and not narrowed,
-        selection=_selection(config, narrowed),
+        selection=_selection(config, narrowed, selected),
     )
     _refuse(config, settings)
     return settings
@@ -193,6 +230,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def _refuse(config: pytest.Config, settings: Settings) -> None:
+    if foreign := criteria.unknown(settings.selected.criteria):
+        known = ", ".join(criteria.BY_ID)
+        raise pytest.UsageError(
+            f"--criterion {', '.join(foreign)}: no row of the register: {known}"
+        )
     if distributed(config) and settings.list_criteria:
         raise pytest.UsageError("--list-criteria runs nothing: leave out -n")
     if distributed(config) and settings.keep_machines:
@@ -222,6 +264,8 @@ def _fault(config: pytest.Config) -> Fault | None:
         raise pytest.UsageError(f"--fault {given}: {error}") from error
 
 
-def _selection(config: pytest.Config, narrowed: Sequence[str]) -> str:
+def _selection(
+    config: pytest.Config, narrowed: Sequence[str], selected: Selection
+) -> str:
     options = [f"{f} {config.getoption(_NARROWING[f])}" for f in narrowed]
-    return " ".join([*config.args, *options])
+    return " ".join([*config.args, *([str(selected)] if selected else []), *options])

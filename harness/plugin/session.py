@@ -80,6 +80,8 @@ class Tests:
             # What a worker raises here is lost, so it is told by the journal.
             self.uncollected += [CollectFailed(text=fault) for fault in faults]
             ours = items[:] = []
+        elif self.settings.selected:
+            ours = self._select(config, items, ours)
         taken: set[str] = set()
         for item in ours:
             item.stash[NAME] = _name(item, taken)
@@ -90,6 +92,23 @@ class Tests:
             )
         if not self.settings.thorough:
             _leave_out(config, items, [i for i in ours if marked_thorough(i)])
+
+    def _select(
+        self, config: pytest.Config, items: list[pytest.Item], ours: list[pytest.Item]
+    ) -> list[pytest.Item]:
+        """Leave out what `--criterion` and the like do not select; return the rest.
+
+        What is left out is not reported, as if its file had not been named.
+        """
+        selected = self.settings.selected
+        if faults := selected.unmatched([subject_of(item) for item in ours]):
+            text = "\n".join(faults)
+            if not is_worker(config):
+                raise pytest.UsageError(text)
+            self.uncollected.append(CollectFailed(text=text))
+        chosen = [item for item in ours if selected.includes(subject_of(item))]
+        _leave_out(config, items, [item for item in items if item not in chosen])
+        return chosen
 
     @pytest.hookimpl
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -243,8 +262,9 @@ def _skip_reason(report: pytest.TestReport) -> str:
 
 def _name(item: pytest.Item, taken: set[str]) -> str:
     file, _, rest = item.nodeid.partition("::")
-    file = file.removeprefix("suites/").removesuffix(".py")
-    parts = [*file.split("/"), *rest.split("::")]
+    parts = [*file.removesuffix(".py").split("/"), *rest.split("::")]
+    if parts[0] == "suites":
+        del parts[0]
     name = slug(".".join(part.removeprefix("test_") for part in parts))
     if name in taken:
         name = f"{name}-{sha256(item.nodeid.encode()).hexdigest()[:8]}"

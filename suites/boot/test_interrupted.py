@@ -39,6 +39,7 @@ _OUTPUT = "/run/acceptance/rebuild-switch/output"
         pytest.param("activating the configuration", id="while-activating"),
     ],
 )
+@pytest.mark.scenario("power-cut")
 def test_power_cut_during_a_switch_leaves_a_bootable_system(
     dev: Machine, check: Recorder, moment: str
 ) -> None:
@@ -69,6 +70,7 @@ def test_power_cut_during_a_switch_leaves_a_bootable_system(
     judge_alive(check, dev)
 
 
+@pytest.mark.scenario("broken-kernel")
 def test_kernel_that_cannot_boot_is_left_by_the_menu(
     dev: Machine, check: Recorder
 ) -> None:

@@ -26,6 +26,8 @@ pytestmark = [
 ]
 
 
+@pytest.mark.scenario("new-kernel")
+@pytest.mark.fastest
 def test_reboot_boots_the_kernel_that_the_guest_built(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:
@@ -68,6 +70,7 @@ def test_reboot_boots_the_kernel_that_the_guest_built(
     judge_boot(check, dev, dev.system.state(), old.booted, dev.system.bootloader())
 
 
+@pytest.mark.scenario("rollback")
 def test_rebuild_boot_and_rollback_take_effect_at_the_next_boot(
     dev: Machine, check: Recorder
 ) -> None:

@@ -24,6 +24,7 @@ pytestmark = [
 _CYCLES = 8
 
 
+@pytest.mark.scenario("cycles")
 def test_inodes_over_switch_and_gc_cycles(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:

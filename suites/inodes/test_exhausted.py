@@ -31,6 +31,7 @@ _LEFT = FILES // 10
 _FREED = 10
 
 
+@pytest.mark.scenario("exhausted")
 def test_deployment_that_runs_out_of_inodes(dev: Machine, check: Recorder) -> None:
     """Only the deployment fails; after a few deletions the collector works."""
     dev.system.rebuild("switch", deployment(1))

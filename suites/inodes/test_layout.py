@@ -17,6 +17,8 @@ pytestmark = [
 ]
 
 
+@pytest.mark.scenario("layout")
+@pytest.mark.fastest
 def test_file_systems_suit_a_store(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:

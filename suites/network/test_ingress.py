@@ -35,6 +35,7 @@ _IDLE_S = 65
 _READ = 3  # events, a tenth of a second apart
 
 
+@pytest.mark.scenario("portal")
 def test_only_the_portal_says_who_comes(
     site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -56,6 +57,7 @@ def test_only_the_portal_says_who_comes(
         )
 
 
+@pytest.mark.scenario("reload")
 def test_streams_outlive_reloads(site: Site, check: Recorder, fleet: Fleet) -> None:
     """A reload of nginx cuts no open stream; a restart of lab does, for a moment."""
     port = fleet.lab.port
@@ -86,6 +88,7 @@ def test_streams_outlive_reloads(site: Site, check: Recorder, fleet: Fleet) -> N
 
 
 @pytest.mark.thorough
+@pytest.mark.scenario("idle-stream")
 def test_an_idle_stream_stays_open(site: Site, check: Recorder, fleet: Fleet) -> None:
     """A terminal in which nothing happens is not closed by nginx's own patience."""
     with (
@@ -108,6 +111,7 @@ def test_an_idle_stream_stays_open(site: Site, check: Recorder, fleet: Fleet) ->
 
 
 @pytest.mark.stage("swapped")
+@pytest.mark.scenario("after-the-swap")
 def test_swapped_lab_is_behind_the_door(
     dev: Machine, site: Site, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -128,6 +132,7 @@ def test_swapped_lab_is_behind_the_door(
 
 
 @pytest.mark.stage("onboarded")
+@pytest.mark.scenario("during-the-swap")
 def test_the_door_does_not_move_with_the_address(
     dev: Machine, site: Site, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.dis
 
 
 @pytest.mark.stage("onboarded")
+@pytest.mark.scenario("switch-and-reboot")
 def test_switch_and_reboot_beside_the_old_vm(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -48,6 +49,7 @@ def test_switch_and_reboot_beside_the_old_vm(
 
 
 @pytest.mark.stage("cloud")
+@pytest.mark.scenario("crash")
 def test_crash_beside_the_old_vm(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:

@@ -24,6 +24,7 @@ _WATCH_S = 3.0
 
 
 @pytest.mark.stage("swapped")
+@pytest.mark.scenario("retire")
 def test_old_vm_leaves_nothing(
     machine_factory: MachineFactory,
     site: Site,

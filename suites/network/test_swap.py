@@ -21,6 +21,8 @@ _SWITCH = ("/nix/var/nix/profiles/system/bin/switch-to-configuration", "switch")
 
 
 @pytest.mark.stage("onboarded")
+@pytest.mark.scenario("swap")
+@pytest.mark.fastest
 def test_swap_moves_the_address(
     machine_factory: MachineFactory,
     site: Site,
@@ -58,6 +60,7 @@ def test_swap_moves_the_address(
 
 
 @pytest.mark.stage("swapped")
+@pytest.mark.scenario("reboot-and-dnsmasq")
 def test_swapped_address_survives_reboot_and_dnsmasq(
     dev: Machine, site: Site, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -107,6 +110,7 @@ def test_swapped_address_survives_reboot_and_dnsmasq(
 
 @pytest.mark.criterion("swap-rollback")
 @pytest.mark.stage("swapped")
+@pytest.mark.scenario("reverse-swap")
 def test_reverse_swap_gives_the_address_back(
     machine_factory: MachineFactory,
     site: Site,

@@ -43,6 +43,7 @@ _SLOW = """
 _LOCKED = 11
 
 
+@pytest.mark.scenario("deploy")
 def test_pull_deploys_by_switch_and_never_reboots(
     machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -82,6 +83,7 @@ def test_pull_deploys_by_switch_and_never_reboots(
     )
 
 
+@pytest.mark.scenario("bad-configuration")
 def test_pull_survives_bad_configuration_and_an_absent_server(
     machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:
@@ -125,6 +127,7 @@ def test_pull_survives_bad_configuration_and_an_absent_server(
 
 
 @pytest.mark.thorough
+@pytest.mark.scenario("manual-switch")
 def test_pull_and_manual_switch_take_turns(
     machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:

@@ -24,6 +24,7 @@ _TIMERS = ("nix-gc", "bento-upgrade")
 
 
 @pytest.mark.criterion("onboard-host-config")
+@pytest.mark.scenario("lab-unit")
 def test_lab_unit_invariants(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     """The settings that sessions depend on, as systemd has loaded them."""
     lab = dev.lab.state()
@@ -47,6 +48,7 @@ def test_lab_unit_invariants(dev: Machine, check: Recorder, fleet: Fleet) -> Non
 
 
 @pytest.mark.criterion("onboard-host-config")
+@pytest.mark.scenario("timers-and-users")
 def test_timers_users_and_what_must_not_be_there(
     dev: Machine, check: Recorder, fleet: Fleet
 ) -> None:
@@ -88,8 +90,20 @@ def test_timers_users_and_what_must_not_be_there(
 @pytest.mark.parametrize(
     "stage",
     [
-        pytest.param("onboarded", marks=pytest.mark.stage("onboarded")),
-        pytest.param("swapped", marks=pytest.mark.stage("swapped")),
+        pytest.param(
+            "onboarded",
+            marks=[
+                pytest.mark.stage("onboarded"),
+                pytest.mark.scenario("before-the-swap"),
+            ],
+        ),
+        pytest.param(
+            "swapped",
+            marks=[
+                pytest.mark.stage("swapped"),
+                pytest.mark.scenario("after-the-swap"),
+            ],
+        ),
     ],
 )
 def test_services_are_reached_from_dev(

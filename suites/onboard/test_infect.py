@@ -32,6 +32,7 @@ _SSH = "tcp:22"
 _OUTPUT = "/run/infect.output"
 
 
+@pytest.mark.scenario("conversion")
 def test_conversion_needs_nobody(
     dev: Machine, site: Site, check: Recorder, budgets: Budgets
 ) -> None:
@@ -87,6 +88,7 @@ def test_conversion_needs_nobody(
         pytest.param("updating GRUB", 1, id="while-the-loader-is-installed"),
     ],
 )
+@pytest.mark.scenario("power-cut")
 def test_power_cut_during_the_conversion(
     dev: Machine, site: Site, check: Recorder, moment: str, times: int
 ) -> None:

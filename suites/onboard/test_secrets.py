@@ -26,6 +26,7 @@ _READER = "acceptance-reader.service"
 _ACTIVATION_FAILED = 2
 
 
+@pytest.mark.scenario("owners")
 def test_secrets_are_for_their_owners_alone(
     dev: Machine, check: Recorder, fleet: Fleet
 ) -> None:
@@ -61,6 +62,7 @@ def test_secrets_are_for_their_owners_alone(
 
 
 @pytest.mark.thorough
+@pytest.mark.scenario("reboot")
 def test_secrets_survive_a_reboot(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     """Stage 2 decrypts them before anything starts that needs them."""
     master = _master_key(dev, check, fleet)

@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.scenario("two-switches")
 def test_switches_that_change_lab_keep_its_sessions(
     dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -47,6 +48,7 @@ def test_switches_that_change_lab_keep_its_sessions(
     )
 
 
+@pytest.mark.scenario("other-units")
 def test_switch_that_changes_three_other_units(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:
@@ -63,6 +65,8 @@ def test_switch_that_changes_three_other_units(
     witness.judge_untouched("a switch of three other units", rebuilt)
 
 
+@pytest.mark.scenario("daemon-reexec")
+@pytest.mark.fastest
 def test_switch_that_reexecutes_systemd(
     dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -79,6 +83,7 @@ def test_switch_that_reexecutes_systemd(
     witness.judge_restart("switch with daemon-reexec", rebuilt, witness.first)
 
 
+@pytest.mark.scenario("from-a-session")
 def test_switch_from_inside_a_session(
     dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -97,6 +102,7 @@ def test_switch_from_inside_a_session(
     witness.judge_restart("switch from inside a session", rebuilt, witness.first)
 
 
+@pytest.mark.scenario("old-kill-mode")
 def test_the_old_kill_mode_decides_a_switch(
     dev: Machine, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:

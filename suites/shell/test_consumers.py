@@ -22,6 +22,7 @@ pytestmark = [
 _CANARY = "/root/canary"
 
 
+@pytest.mark.scenario("identities")
 def test_identities_differ(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -48,6 +49,7 @@ def test_identities_differ(
     )
 
 
+@pytest.mark.scenario("first-changes")
 def test_first_leaves_second_alone(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -57,6 +59,7 @@ def test_first_leaves_second_alone(
 
 
 @pytest.mark.thorough
+@pytest.mark.scenario("second-changes")
 def test_second_leaves_first_alone(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:

@@ -41,6 +41,7 @@ runcmd:
 """
 
 
+@pytest.mark.scenario("autostart")
 def test_autostart(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -77,6 +78,7 @@ def _others(fleet: Fleet) -> list[tuple[str, Vm]]:
     return [(name, vm) for name, vm in fleet.vms.items() if name != absent]
 
 
+@pytest.mark.scenario("cpuWeight")
 def test_cpu_weight(
     machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -137,6 +139,7 @@ def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
     return used
 
 
+@pytest.mark.scenario("two-boots")
 def test_cloud_init_over_two_boots(
     machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:

@@ -26,6 +26,7 @@ _MORE_MIB = 256
 _RECOVERY = re.compile(r"EXT4-fs .*(?:recovery complete|orphan cleanup).*")
 
 
+@pytest.mark.scenario("crash")
 def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> None:
     """After a crash the tap is gone, and init leaves the disk alone."""
     check.check(
@@ -72,8 +73,16 @@ def test_crash_and_second_start(dev: Machine, site: Site, check: Recorder) -> No
 @pytest.mark.parametrize(
     "stage",
     [
-        pytest.param("cloud", marks=pytest.mark.stage("cloud")),
-        pytest.param("onboarded", marks=pytest.mark.stage("onboarded")),
+        pytest.param(
+            "cloud", marks=[pytest.mark.stage("cloud"), pytest.mark.scenario("stop")]
+        ),
+        pytest.param(
+            "onboarded",
+            marks=[
+                pytest.mark.stage("onboarded"),
+                pytest.mark.scenario("stop-onboarded"),
+            ],
+        ),
     ],
 )
 def test_shutdown_is_the_guests_own(
@@ -118,6 +127,7 @@ def test_shutdown_is_the_guests_own(
     )
 
 
+@pytest.mark.scenario("reboot")
 def test_reboot_from_inside(dev: Machine, site: Site, check: Recorder) -> None:
     """A guest that reboots comes back by itself, with its tap and its address."""
     boot_id = dev.boot_id
@@ -140,6 +150,7 @@ def test_reboot_from_inside(dev: Machine, site: Site, check: Recorder) -> None:
     )
 
 
+@pytest.mark.scenario("deploy")
 def test_deploy_of_the_host(dev: Machine, check: Recorder) -> None:
     """The host gets another QEMU, the VM another size: what runs goes on running."""
     boot_id, pid, mem = dev.boot_id, dev.emulator.pid, dev.system.memory_mib()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 
 
+@pytest.mark.scenario("mem", "vcpu")
 def test_memory_and_cpus(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     """`mem` and `vcpu` are what the guest has."""
     total = dev.system.memory_mib()
@@ -27,6 +28,7 @@ def test_memory_and_cpus(dev: Machine, check: Recorder, budgets: Budgets) -> Non
     )
 
 
+@pytest.mark.scenario("mac", "ip")
 def test_network(dev: Machine, check: Recorder) -> None:
     """`mac` and `ip` are on the one NIC, by the seed's network-config."""
     state = dev.network.state()
@@ -40,6 +42,7 @@ def test_network(dev: Machine, check: Recorder) -> None:
     dev.wait_for_open_port(22)
 
 
+@pytest.mark.scenario("disk")
 def test_disk(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     """`diskSizeG` is the disk, and the root file system has grown into it."""
     sectors = int(dev.read_file("/sys/block/vda/size"))
@@ -63,6 +66,7 @@ def test_disk(dev: Machine, check: Recorder, budgets: Budgets) -> None:
     )
 
 
+@pytest.mark.scenario("cloudInit")
 def test_cloud_init(dev: Machine, check: Recorder) -> None:
     """`cloudInit`: the seed was found and applied to the end."""
     status = dev.execute("cloud-init", "status", "--long")

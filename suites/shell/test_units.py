@@ -21,6 +21,7 @@ _STORE = Path("/nix/store")
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 
 
+@pytest.mark.scenario("command-line")
 def test_command_line(dev: Machine, site: Site, check: Recorder, fleet: Fleet) -> None:
     """QEMU is asked for what the spec says, and for nothing that bypasses the disk."""
     # Adopted units ask for the real size; our own command line is a throwaway one's.
@@ -54,6 +55,7 @@ def test_command_line(dev: Machine, site: Site, check: Recorder, fleet: Fleet) -
     )
 
 
+@pytest.mark.scenario("unit")
 def test_unit_settings(
     units: Units | None, request: pytest.FixtureRequest, check: Recorder, fleet: Fleet
 ) -> None:

@@ -33,6 +33,7 @@ _HOLDING = f"""{{ pkgs, ... }}: {{
 }}"""
 
 
+@pytest.mark.scenario("live-sessions")
 def test_gc_spares_what_sessions_use(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:
@@ -72,6 +73,7 @@ def test_gc_spares_what_sessions_use(
         )
 
 
+@pytest.mark.scenario("during-a-switch")
 def test_gc_during_a_switch(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     """A collector that runs all the time takes nothing from under a build."""
     dev.system.rebuild("switch", fleet.lab.changed(1))
@@ -96,6 +98,8 @@ def test_gc_during_a_switch(dev: Machine, check: Recorder, fleet: Fleet) -> None
     judge_store(check, event, dev)
 
 
+@pytest.mark.scenario("old-generations")
+@pytest.mark.fastest
 def test_gc_of_old_generations(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     """`--delete-older-than` takes the old generations and nothing of the young ones."""
     dev.system.rebuild("switch", fleet.lab.changed(1))

@@ -14,7 +14,6 @@ import pytest
 from harness.cli.soak import Lap, unsteady
 from harness.criteria import DECIDING
 from harness.deadline import Deadline, poll
-from harness.fault import SUITES
 from harness.process import Completed, run, spawn
 from tests.offspring import offspring
 
@@ -77,8 +76,7 @@ def lay_out(project: Path, texts: dict[str, str]) -> dict[str, str]:
     )
     (project / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     for criterion in DECIDING:
-        path = project / SUITES[criterion]
-        file = path if path.suffix else path / "test_it.py"
+        file = project / "suites" / criterion / "test_it.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         text = texts.get(criterion, STEADY)
         file.write_text(dedent(text.format(criterion=criterion)))
@@ -108,7 +106,10 @@ def test_a_verdict_that_changes(tmp_path: Path) -> None:
     """The criterion and the test are named, and the status is 1."""
     ended = soak(tmp_path, **{"gc-no-estale": FLAKY})
     assert ended.rc == 1, ended.stdout + ended.stderr
-    assert "not steady: gc-no-estale, suites/store/test_it.py::test_it" in ended.stdout
+    assert (
+        "not steady: gc-no-estale, suites/gc-no-estale/test_it.py::test_it"
+        in ended.stdout
+    )
     assert "1 pass, 1 fail" in ended.stdout
 
 

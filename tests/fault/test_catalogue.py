@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from harness.criteria import DECIDING
+from harness.deadline import Deadline
 from harness.errors import InputError
-from harness.fault import SUITES, Fault, built_in, load
+from harness.fault import Fault, built_in, load
 from harness.fault.ingress import DoorFault
 from harness.fleet import Endpoint, load_fleet
+from harness.plugin.markers import Subject
+from harness.plugin.selection import Selection
+from harness.process import run
 from harness.site import Setup
 from harness.site.ingress import render
 
@@ -23,6 +29,20 @@ COMPOSED = (
     *("tcp:22 answers ", "tcp:8080 answers ", "the neighbour cache of ", "outage of "),
     *("lab has Restart=", "nix-gc.timer is there", "forgejo-mcp answers"),
 )
+
+COLLECT = """
+import json, sys, pytest
+
+class Print:
+    def pytest_collection_finish(self, session):
+        from harness.plugin.markers import subject_of  # after pytest has rewritten it
+        subjects = [subject_of(item) for item in session.items]
+        rows = [[s.nodeid, s.criteria, s.scenarios, s.fastest] for s in subjects]
+        print("SUBJECTS", json.dumps(rows), flush=True)
+
+argv = ["--collect-only", "--thorough", "-q", "-s", "-p", "no:cacheprovider"]
+sys.exit(pytest.main([*argv, sys.argv[1]], [Print()]))
+"""
 
 THIRD_PARTY = """
 from harness.fault import Fault, must_fail
@@ -40,6 +60,30 @@ class Unfit(Fault):
 """
 
 
+@pytest.fixture(scope="module")
+def subjects() -> list[Subject]:
+    """Read the markers of all tests of our suites."""
+    ended = run(
+        [sys.executable, "-c", COLLECT, str(ROOT / "suites")],
+        deadline=Deadline.after(50, "the suites to be collected"),
+        cwd=ROOT,
+    )
+    _, mark, text = ended.stdout.partition("SUBJECTS ")
+    assert mark, ended.stdout + ended.stderr
+    rows = json.loads(text.splitlines()[0])
+    return [Subject(r[0], tuple(r[1]), None, tuple(r[2]), tuple(r[3])) for r in rows]
+
+
+def selection(fault: Fault) -> Selection:
+    """Parse the options that a fault gives to pytest."""
+    words = fault.selection
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    return Selection(
+        tuple(value for option, value in pairs if option == "--criterion"),
+        tuple(value for option, value in pairs if option == "--scenario"),
+    )
+
+
 def test_five_faults_for_each_deciding_criterion() -> None:
     """And at least eight harmless variants."""
     count = Counter(c for kind in built_in().values() for c in kind.expects)
@@ -47,10 +91,10 @@ def test_five_faults_for_each_deciding_criterion() -> None:
     assert sum(kind.benign for kind in built_in().values()) >= 8
 
 
-def test_a_fault_for_whatever_has_a_suite() -> None:
+def test_every_criterion_with_tests_has_a_fault(subjects: list[Subject]) -> None:
     """A criterion that nothing was ever seen to fail proves nothing."""
     covered = {c for kind in built_in().values() for c in kind.expects}
-    assert set(SUITES) - covered == set()
+    assert {c for subject in subjects for c in subject.criteria} - covered == set()
 
 
 def test_no_two_faults_of_one_name() -> None:
@@ -74,16 +118,29 @@ def test_one_fast_fault_for_each_deciding_criterion() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tests_of_a_fault_exist(name: str) -> None:
-    """A node id that nobody has would judge nothing."""
-    for nodeid in load(name).selection:
-        file, _, test = nodeid.partition("::")
-        test, _, parameter = test.removesuffix("]").partition("[")
-        text = (ROOT / file).read_text()
-        assert f'"{parameter}"' in text or not parameter, nodeid
-        tree = ast.parse(text)
-        functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
-        assert test in functions, nodeid
+def test_the_tests_of_a_fault_exist(name: str, subjects: list[Subject]) -> None:
+    """A scenario that no test exercises would judge nothing."""
+    assert selection(load(name)).unmatched(subjects) == []
+
+
+def test_every_deciding_criterion_has_a_fastest_test(subjects: list[Subject]) -> None:
+    """`harness before-after` and `harness soak --short` run these alone."""
+    chosen = Selection(criteria=DECIDING, fastest=True)
+    assert chosen.unmatched(subjects) == []
+    assert len([s for s in subjects if chosen.includes(s)]) == len(DECIDING)
+
+
+def test_every_test_names_its_scenario(subjects: list[Subject]) -> None:
+    """So that a fault can select each of them; and no two share one by accident."""
+    assert [s.nodeid for s in subjects if not s.scenarios] == []
+    named = {
+        (criterion, scenario, subject.nodeid.partition("[")[0])
+        for subject in subjects
+        for criterion in subject.criteria
+        for scenario in subject.scenarios
+    }
+    twice = Counter((criterion, scenario) for criterion, scenario, _ in named)
+    assert [pair for pair, times in twice.items() if times > 1] == []
 
 
 def test_every_expected_check_is_one_of_the_suites() -> None:
@@ -125,7 +182,7 @@ def test_third_party_faults(tmp_path: Path) -> None:
     file = tmp_path / "theirs.py"
     file.write_text(THIRD_PARTY)
     mine = load(f"{file}:Mine")
-    assert (mine.name, mine.selection) == ("mine", ("suites/store",))
+    assert (mine.name, mine.selection) == ("mine", ("--criterion", "gc-no-estale"))
     with pytest.raises(InputError) as caught:
         load(f"{file}:Unfit")
     assert {fault.key for fault in caught.value.mistakes} == {

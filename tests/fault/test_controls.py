@@ -28,6 +28,7 @@ FILES = {
         from harness.errors import NotExercised
 
         @pytest.mark.criterion("gc-no-estale")
+        @pytest.mark.scenario("collected")
         def test_store(fault, check):
             name = fault.name if fault else ""
             if name == "breaks":
@@ -42,14 +43,11 @@ FILES = {
     "faults.py": """\
         from harness.fault import Fault, must_fail
 
-        STORE = ("suites/test_store.py::test_store",)
-
         class Bad(Fault):
             '''It goes wrong.'''
 
             source = "here"
             expects = must_fail("gc-no-estale", "reads back")
-            tests = STORE
 
         class Told(Bad):
             '''It goes wrong.'''
@@ -59,7 +57,7 @@ FILES = {
         class Collateral(Told):
             '''It goes wrong.'''
 
-            tests = ("suites/test_store.py",)
+            criteria = ("gc-no-estale", "swap-keeps-address")
 
         class Elsewhere(Bad):
             '''It goes wrong.'''
@@ -80,13 +78,14 @@ FILES = {
             '''It goes wrong.'''
 
             name = "nowhere"
-            tests = ("suites/test_store.py::test_gone",)
+            scenario = "gone"
 
         class Harmless(Fault):
             '''It is odd.'''
 
             name = "harmless"
-            tests = STORE
+            criteria = ("gc-no-estale",)
+            scenario = "collected"
             benign = True
         """,
 }
@@ -174,6 +173,8 @@ def test_whatever_else_is_failure(project: Path) -> None:
     }
     assert "another check: sessions run on" in ended.stdout
     assert "expected it collected" in ended.stdout
+    assert "selects no test" in ended.stderr
+    assert "there are: gc-no-estale: collected" in ended.stderr
 
 
 def test_collateral_is_failure(project: Path) -> None:

@@ -120,6 +120,20 @@ def test_no_place_of_this_computer() -> None:
     assert found == []
 
 
+def test_the_harness_names_no_test() -> None:
+    """It finds tests by their markers: no path below `suites/` and no node id."""
+    named = re.compile(r"suites/\w|\btest_\w+\.py|::test_")
+    found = [
+        f"{name}: {node.value}"
+        for name, node in nodes()
+        if name.startswith("harness/")
+        and isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and named.search(node.value)
+    ]
+    assert found == []
+
+
 def test_every_budget_is_held() -> None:
     """A threshold that the spec has and no suite asks for would be an empty promise."""
     judges = [*(ROOT / "suites").rglob("*.py"), ROOT / "harness/bystander.py"]

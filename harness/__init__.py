@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     from harness.guest.store import Collection, Reading, Verification
     from harness.guest.system import Generation, SystemState
     from harness.guest.transport import CommandResult
+    from harness.liveness import (
+        heartbeat_complete,
+        heartbeat_uninterrupted,
+        sessions_unchanged,
+    )
     from harness.machine import Machine, log_in
     from harness.machine.adopted import AdoptedMachine, CommandLine, Units
     from harness.site import (
@@ -124,6 +129,8 @@ __all__ = [
     "contains",
     "describe",
     "differs_from",
+    "heartbeat_complete",
+    "heartbeat_uninterrupted",
     "lacks",
     "log_in",
     "must_fail",
@@ -132,6 +139,7 @@ __all__ = [
     "only",
     "poll",
     "present",
+    "sessions_unchanged",
     "slope",
     "starts_with",
     "tick",
@@ -157,6 +165,9 @@ _MODULES = {
     "harness.guest.store": "Collection Reading Verification",
     "harness.guest.system": "Generation SystemState",
     "harness.guest.transport": "CommandResult",
+    "harness.liveness": (
+        "heartbeat_complete heartbeat_uninterrupted sessions_unchanged"
+    ),
     "harness.machine": "Machine log_in",
     "harness.machine.adopted": "AdoptedMachine CommandLine Units",
     "harness.site": "USER AddressWatch DnsWatch Door Page Sample Site Trace Visitor",

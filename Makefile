@@ -15,7 +15,7 @@ READY := .venv/.ready
 SUITES := $(if $(findstring suites,$(ARGS)),,suites)
 JUDGE := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help accept accept-full controls test lint format schema lock packages clean
+.PHONY: help accept accept-full controls test lint format docs schema lock packages clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,9 @@ lint: $(READY) ## format, lint, types and layers
 format: $(READY) ## lay the code out
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(READY) ## renew the generated parts of README and docs
+	$(BIN)/python -m tests.gates.generated
 
 schema: $(READY) ## renew the JSON Schema of fleet.toml
 	$(BIN)/harness spec schema >.venv/fleet.schema.json

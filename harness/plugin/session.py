@@ -246,7 +246,7 @@ def _ended_by_the_emulator(item: pytest.Item) -> bool:
     """Whether a kernel panic is all that is known of a test, and TCG may be its cause.
 
     Emulated kernels panic about once in 130 boots, a race in QEMU that patched code
-    brings about (docs/machine.md).
+    brings about (docs/explanation/machine.md).
     """
     emulated = item.config.stash.get(EMULATED, False)
     errors = [phase for phase in item.stash[PHASES] if phase.ended != "passed"]

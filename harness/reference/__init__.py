@@ -1,7 +1,8 @@
 """The reference guest: the recipe of its image, and the build.
 
 `image` is all that most callers use. `README.md` in this directory describes the parts,
-`docs/images.md` the build, `docs/reference-guest.md` the guest.
+`docs/explanation/images.md` the build, `docs/explanation/reference-guest.md` the
+guest.
 """
 
 from __future__ import annotations

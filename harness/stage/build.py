@@ -87,7 +87,7 @@ class StageBuild:
         """Run an attempt, and a second one after a panic of the emulator.
 
         Under TCG about 1 boot in 130 panics through no fault of the guest
-        (`docs/machine.md`); the retry is counted in the manifest and never hidden.
+        (`docs/explanation/machine.md`); the manifest counts the retry.
         """
         started = time.monotonic()
         retries = 0

@@ -6,7 +6,6 @@ import base64
 import logging
 import threading
 import time
-import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,12 +42,6 @@ _CHUNK = 1 << 20
 # More than an answer under load takes, less than anybody would notice.
 _CLOCK_ERROR = 2.0
 
-# QEMU serves one client per agent socket, so whoever asks for the same socket in this
-# process must get the same connection.
-_SHARED: weakref.WeakValueDictionary[Path, AgentTransport] = (
-    weakref.WeakValueDictionary()
-)
-
 # The agent starts no process group, so the descendants are found through /proc; each is
 # stopped first, so that it cannot fork while its children are being looked up.
 _KILL_TREE = """
@@ -76,12 +69,6 @@ class AgentTransport:
         self._watch = watch
         self._wire = Wire(socket, watch)
         self._lock = threading.RLock()
-        _SHARED[socket.absolute()] = self
-
-    @classmethod
-    def shared(cls, socket: Path) -> AgentTransport:
-        """Return this process's transport for a socket, making one if there is none."""
-        return _SHARED.get(socket.absolute()) or cls(socket)
 
     def close(self) -> None:
         """Hang up; the next command connects anew."""

@@ -1,22 +1,17 @@
-"""A testinfra backend that runs commands through a transport of ours.
+"""A testinfra backend that runs commands through a transport.
 
-`testinfra_host(transport)` gives suites the ordinary testinfra modules. Where only a
-URL will do, `register()` makes testinfra understand `qga://NAME?socket=PATH`, too.
+`testinfra_host(transport)` gives suites the ordinary testinfra modules.
 """
 
 from __future__ import annotations
 
 import shlex
-import urllib.parse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import testinfra.backend
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 from harness.deadline import Deadline
-from harness.guest.agent import AgentTransport
 from harness.guest.transport import abbreviate
 
 if TYPE_CHECKING:
@@ -56,19 +51,6 @@ class TransportBackend(BaseBackend):
         return f"runuser -u {shlex.quote(sudo_user)} -- /bin/sh -c {inner}"
 
 
-class AgentBackend(TransportBackend):
-    """The backend behind `qga://NAME?socket=PATH`."""
-
-    NAME = "qga"
-
-    def __init__(
-        self, hostname: str, *, socket: str, timeout: str | float = _SECONDS, **kw: Any
-    ) -> None:
-        kw.pop("connection", None)
-        transport = AgentTransport.shared(Path(socket))
-        super().__init__(hostname, transport=transport, timeout=float(timeout), **kw)
-
-
 def testinfra_host(
     transport: Transport,
     name: str = "machine",  # noqa: PT028  # not a test, see below
@@ -88,25 +70,3 @@ def testinfra_host(
 
 # pytest would take the name for a test's wherever a test module imports it.
 vars(testinfra_host)["__test__"] = False
-
-
-def register() -> None:
-    """Make `testinfra.get_host("qga://NAME?socket=PATH")` work; harmless when repeated.
-
-    testinfra keeps only the URL parameters that it knows, so the socket is picked out
-    of the URL before testinfra parses the rest.
-    """
-    known = testinfra.backend.BACKENDS
-    if AgentBackend.NAME in known:
-        return
-    known[AgentBackend.NAME] = f"{__name__}.{AgentBackend.__name__}"
-    parse = testinfra.backend.parse_hostspec
-
-    def parse_hostspec(hostspec: str) -> tuple[str, dict[str, Any]]:
-        host, options = parse(hostspec)
-        if options.get("connection") == AgentBackend.NAME:
-            query = urllib.parse.parse_qs(urllib.parse.urlparse(hostspec).query)
-            options |= {"socket": query["socket"][0]} if "socket" in query else {}
-        return host, options
-
-    testinfra.backend.parse_hostspec = parse_hostspec

@@ -1,14 +1,12 @@
-"""testinfra's own modules over our transport."""
+"""testinfra's own modules over the agent's transport."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
-
-import testinfra
+from typing import TYPE_CHECKING
 
 from harness.guest.agent import AgentTransport
-from harness.guest.testinfra import register, testinfra_host
+from harness.guest.testinfra import testinfra_host
 from tests.guest.agent_peer import serve
 
 if TYPE_CHECKING:
@@ -27,24 +25,6 @@ def test_modules_see_the_guest(tmp_path: Path) -> None:
         assert host.check_output("echo %s", "a b") == "a b"
         assert host.backend.get_pytest_id() == "transport://dev"
         assert peer.seen.count("guest-exec") >= 4
-
-
-def test_a_url_names_a_socket(tmp_path: Path) -> None:
-    """`qga://NAME?socket=PATH` reaches the agent behind that socket."""
-    register()
-    register()
-    with serve(tmp_path) as peer, closing(AgentTransport(peer.path)) as agent:
-        host: Any = testinfra.get_host(f"qga://dev?socket={peer.path}&timeout=20")
-        assert host.check_output("echo hello") == "hello"
-        assert host.backend.transport is agent
-        assert host.backend.timeout == 20
-        assert host.backend.get_pytest_id() == "qga://dev"
-
-
-def test_other_urls_work_as_before() -> None:
-    """Registering our scheme leaves testinfra's own alone."""
-    register()
-    assert testinfra.get_host("local://").run("true").rc == 0
 
 
 def test_another_user_needs_no_sudo(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ READY := .venv/.ready
 SUITES := $(if $(findstring suites,$(ARGS)),,suites)
 JUDGE := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help accept accept-full controls test lint format docs schema lock packages clean
+.PHONY: help accept accept-full controls test lint format docs schema lock packages \
+    test-packages clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -35,7 +36,7 @@ accept-full: packages $(READY) ## the same with the tests that take minutes each
 controls: packages $(READY) ## run the suites against every fault: each must be caught
 	$(BIN)/harness controls --jobs $(JOBS) $(ARGS)
 
-test: lint ## check and test the instrument: no VM, no root, under 3 minutes
+test: test-packages lint ## check and test the instrument: no VM, under 3 minutes
 	$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)
 
 lint: $(READY) ## format, lint, types and layers
@@ -60,6 +61,9 @@ lock: ## renew requirements.lock from pyproject.toml
 
 packages:
 	@.ci/packages
+
+test-packages:
+	@.ci/packages --tests
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \

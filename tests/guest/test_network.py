@@ -65,7 +65,7 @@ def test_no_neighbours_is_an_empty_answer() -> None:
         recorded("Object \"neighbour\" is unknown, try 'ip help'.")
 
 
-@pytest.mark.skipif(not shutil.which("ip"), reason="iproute2 not installed")
+@pytest.mark.skipif(not shutil.which("ip"), reason="ip is not installed")
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_listener_of_this_computer_is_seen(guest: LocalGuest, address: str) -> None:
     """Addresses of both families are read from the kernel's tables as they are."""

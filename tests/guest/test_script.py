@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from harness.deadline import Deadline
 from harness.errors import MachineError
 from harness.guest import jobs
 from harness.guest.script import ask, parse
-from harness.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
     from tests.guest.conftest import LocalGuest
 
 SCRIPTS = resources.files("harness.guest") / "scripts"
-
-
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck not installed")
-def test_shellcheck_finds_nothing() -> None:
-    """Every script is clean, in the shell that it names."""
-    files = sorted(str(one) for one in SCRIPTS.iterdir() if one.name[0] != ".")
-    assert len(files) > 10
-    done = run(["shellcheck", *files], deadline=Deadline.after(50, "shellcheck"))
-    assert done.rc == 0, done.stdout
 
 
 def test_sections_come_apart() -> None:

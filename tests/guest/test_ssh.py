@@ -1,4 +1,4 @@
-"""The ssh transport: its command line, and a real `sshd` where there is one."""
+"""The ssh transport: its command line, and a real `sshd`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,42 @@ from harness import process
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, MachineError
 from harness.guest import ssh
+from harness.host import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SSHD = Path("/usr/sbin/sshd")
+# Installed, or unpacked by `.ci/packages --tests`.
+UNPACKED = cache_dir() / "sshd"
+SSHD = next(
+    (
+        path
+        for path in (Path("/usr/sbin/sshd"), UNPACKED / "usr/sbin/sshd")
+        if path.exists()
+    ),
+    None,
+)
+# Programs that sshd runs, since OpenSSH 9.8 and 10.0.
+HELPERS = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
+# sshd separates its privileges in the name of a user that its package would make, in a
+# directory that its unit would make.
+ENTER = """
+mount --bind "$0" /etc/passwd
+mount -t tmpfs tmpfs /run
+mkdir /run/sshd
+exec "$@"
+"""
 HOME = IPv4Address("127.0.0.1")
 
-real = pytest.mark.skipif(
-    not SSHD.exists() or os.getuid() != 0, reason="needs sshd and root's login"
-)
+
+@pytest.fixture
+def sshd() -> Path:
+    """Skip where there is no sshd, or a login as root is impossible."""
+    if SSHD is None:
+        pytest.skip("sshd is not installed or unpacked: .ci/packages --tests")
+    if os.getuid() != 0:
+        pytest.skip("needs root: sshd logs root in")
+    return SSHD
 
 
 def soon() -> Deadline:
@@ -38,8 +64,8 @@ def here(argv: object) -> list[str]:
     return [str(word) for word in argv]
 
 
-def test_nothing_of_the_person_is_used(tmp_path: Path) -> None:
-    """No configuration, agent or known host of whoever runs the harness is read."""
+def test_no_configuration_of_the_user_is_read(tmp_path: Path) -> None:
+    """Nor its agent or its known hosts."""
     argv = ssh.command(
         HOME, 22, key=tmp_path / "k", known=tmp_path / "h", control=tmp_path / "c"
     )
@@ -92,14 +118,17 @@ def test_nobody_there_is_said_in_time(tmp_path: Path) -> None:
 
 
 @contextmanager
-def server(directory: Path) -> Iterator[tuple[int, str]]:
-    """Run an sshd; yield its port and its public host key."""
+def server(sshd: Path, directory: Path) -> Iterator[tuple[int, str]]:
+    """Run an sshd; yield its port and its public host key.
+
+    It runs in a mount namespace of its own, whose /etc/passwd has the user `sshd`.
+    """
     host_key = ssh.generate_key(directory / "host", soon())
     ssh.generate_key(directory / "key", soon())
     with socket.socket() as free:
         free.bind((str(HOME), 0))
         port = free.getsockname()[1]
-    argv = [str(SSHD), "-D", "-e", "-f", "none", "-h", str(directory / "host")]
+    argv = [str(sshd), "-D", "-e", "-f", "none", "-h", str(directory / "host")]
     options = {
         "Port": str(port),
         "ListenAddress": str(HOME),
@@ -110,16 +139,26 @@ def server(directory: Path) -> Iterator[tuple[int, str]]:
         # Away from the dotfiles that bash runs for sshd (bash(1), "rshd or sshd").
         "SetEnv": f"HOME={directory}",
     }
-    Path("/run/sshd").mkdir(exist_ok=True)
-    with process.spawn([*argv, *(f"-o{k}={v}" for k, v in options.items())]):
+    for option, name in HELPERS.items():
+        if (helper := UNPACKED / "usr/lib/openssh" / name).exists():
+            options[option] = str(helper)
+    argv += [f"-o{k}={v}" for k, v in options.items()]
+    users = Path("/etc/passwd").read_text().splitlines()
+    users = [user for user in users if not user.startswith("sshd:")]
+    users.append("sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin")
+    (directory / "passwd").write_text("\n".join([*users, ""]))
+    libraries = ":".join(map(str, (UNPACKED / "usr/lib").glob("*-linux-gnu*")))
+    with process.spawn(
+        ["unshare", "--mount", "sh", "-ec", ENTER, str(directory / "passwd"), *argv],
+        env={**os.environ, "LD_LIBRARY_PATH": libraries},
+    ):
         yield port, host_key
 
 
-@real
-def test_commands_go_over_one_kept_connection(tmp_path: Path) -> None:
+def test_commands_go_over_one_kept_connection(sshd: Path, tmp_path: Path) -> None:
     """Arguments, input, output and exit status arrive unharmed."""
     with (
-        server(tmp_path) as (port, host_key),
+        server(sshd, tmp_path) as (port, host_key),
         ssh.connect(
             HOME,
             directory=tmp_path,
@@ -135,10 +174,9 @@ def test_commands_go_over_one_kept_connection(tmp_path: Path) -> None:
         assert (done.rc, done.stdout) == (255, "in a 'b|$c|/root|")
 
 
-@real
-def test_a_wrong_host_key_is_refused(tmp_path: Path) -> None:
-    """A guest with another key than the one that it was given is not talked to."""
-    with server(tmp_path) as (port, _):
+def test_a_wrong_host_key_is_refused(sshd: Path, tmp_path: Path) -> None:
+    """A guest with another key than the one that it was given gets no command."""
+    with server(sshd, tmp_path) as (port, _):
         other = ssh.generate_key(tmp_path / "other", soon())
         with (
             pytest.raises(MachineError, match="Host key verification failed"),

@@ -11,7 +11,7 @@ from harness.criteria import REGISTER
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
 from tests.gates.generated import PAGES, ROOT, command_helps, renewed
-from tests.gates.test_files import tracked
+from tests.gates.source import tracked
 
 PROSE = sorted(
     path.relative_to(ROOT)

@@ -133,7 +133,7 @@ def kinds(tracked: Iterable[Path]) -> dict[str, tuple[float, list[str]]]:
 
 def main(wanted: Sequence[str]) -> None:
     """Print the rates, and the hits of the kinds named or of all."""
-    from tests.gates.test_files import tracked  # noqa: PLC0415 - a test file
+    from tests.gates.source import tracked  # noqa: PLC0415 - a test file
 
     for kind, (found, places) in kinds(tracked()).items():
         lines = places if not wanted or kind in wanted else []

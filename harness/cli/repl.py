@@ -8,6 +8,7 @@ import rlcompleter
 import signal
 import sys
 import threading
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +82,12 @@ class Session(code.InteractiveConsole):
 
     def run(self, program: str) -> None:
         """Run a program to its end or its first error, which `failed` then says."""
-        self.runsource(program, "<stdin>", "exec")
+        try:
+            compiled = compile(program, "<stdin>", "exec")
+        except SyntaxError:
+            self.showsyntaxerror("<stdin>")
+        else:
+            self.runcode(compiled)
 
     def runcode(self, code: CodeType) -> None:
         """Run a statement, then leave the guest agents to `harness shell`."""
@@ -91,9 +97,11 @@ class Session(code.InteractiveConsole):
             hang_up(self.locals.values())
 
     def showtraceback(self) -> None:
-        """Show an exception of a statement."""
+        """Show an exception from the statement on, without the frames around it."""
         self.failed = True
-        super().showtraceback()
+        _, error, trace = sys.exc_info()
+        kept = trace and trace.tb_next
+        self.write("".join(traceback.format_exception(None, error, kept)))
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         """Show why a statement cannot be parsed."""

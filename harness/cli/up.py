@@ -19,7 +19,7 @@ from harness.cli.inputs import (
     make_testbed,
 )
 from harness.cli.running import RunningMachine, announce
-from harness.cli.say import live, out
+from harness.cli.say import err, live, out
 from harness.errors import InputError, Mistake
 
 if TYPE_CHECKING:
@@ -80,10 +80,9 @@ def start(factory: MachineFactory, names: Sequence[str]) -> list[Machine]:
             )
         )
     if fault := factory.testbed.inputs.fault:
-        out.print(f"Fault {fault.name} is in force: {fault.story()}.", markup=False)
+        err.print(f"Fault {fault.name} is in force: {fault.story()}.", markup=False)
         if spared := [name for name in names if not fault.affects(name)]:
-            out.print(f"It does not change {', '.join(spared)}.")
-        out.print()
+            err.print(f"It does not change {', '.join(spared)}.")
     return machines
 
 

@@ -55,6 +55,9 @@ class Site:
     """What faults make of the web VM's setup, the next time that it is set up."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
+    def __repr__(self) -> str:
+        return f"<Site: {self.network.subnet}, in {self.directory}>"
+
     def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
         """Prefix a command so that it runs on the gateway or a named LAN host."""
         return self.sandbox.enter(argv, host=host)

@@ -53,6 +53,9 @@ class MachineFactory:
     stage: str | None
     observer: Observer
 
+    def __repr__(self) -> str:
+        return f"<MachineFactory: stage {self.stage}, in {self.directory}>"
+
     def __call__(
         self,
         stage: str | None = None,

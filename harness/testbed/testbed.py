@@ -53,6 +53,11 @@ class Testbed:
     failures: BuildFailures | None = None
     """The builds that failed in this run; None where each demand is a new attempt."""
 
+    def __repr__(self) -> str:
+        inputs = self.inputs
+        facts = f"{', '.join(inputs.fleet.vms)} on {inputs.accelerator.name}"
+        return f"<Testbed: {facts}, fault: {inputs.fault}>"
+
     @property
     def stages(self) -> StageCache:
         """The saved states of the run's machines."""

@@ -1,6 +1,6 @@
-"""Faults that only show when parts of a spec are held against each other.
+"""Mistakes that only a comparison of several parts of a spec shows.
 
-The checks read the plain data, not the models, and skip whatever does not parse: so a
+The checks read the plain data, not the models, and skip parts that do not parse: so a
 typing error in one VM does not hide that two others share an address.
 """
 

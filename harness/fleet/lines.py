@@ -11,7 +11,7 @@ Path: TypeAlias = tuple[str, ...]
 def toml_lines(text: str) -> dict[Path, int]:
     """Map every key path of a valid TOML document to its line, counted from 1.
 
-    A TOML statement ends with a line, and no beginning of one is valid by itself; so
+    A TOML statement ends with a line, and no beginning of one is valid alone; so
     the shortest run of lines that parses is a statement, and the real parser says what
     it sets.
     """

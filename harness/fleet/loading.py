@@ -35,8 +35,8 @@ Where = Callable[[tuple[str, ...]], str]
 def load_fleet(path: Path) -> Fleet:
     """Read a spec: TOML, or the JSON that `nix eval` prints for `cloonar.vms`.
 
-    JSON holds the VMs alone; the rest comes from a `fleet.toml` beside it, if there is
-    one, else from the defaults. Raises InputError with every mistake.
+    JSON holds only the VMs; the rest comes from a `fleet.toml` in the same directory,
+    else from the defaults. Raises InputError with every mistake.
     """
     if path.suffix not in SUFFIXES:
         raise _error([Mistake(str(path), "", "", "a file named *.toml or *.json")])
@@ -62,7 +62,7 @@ def parse_nix_json(
 ) -> Fleet:
     """Read VMs from `nix eval --json` text, all else from `companion` (text, source).
 
-    A null stands for an option that is not set.
+    A null is an option that is not set.
     """
     vms = _Document.json(text, source)
     if companion is None:

@@ -1,8 +1,8 @@
 """The frozen models a fleet spec is made of.
 
-Field names are ours, aliases are the option names of the `cloonar.vms` module, and only
-aliases are read from files. Descriptions are what a person sees in a fault, so they say
-what is allowed, with its unit.
+Field names follow Python, aliases are the option names of the `cloonar.vms` module, and
+files use only aliases. Reported mistakes quote the descriptions, so each states the
+allowed values with their unit.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ Number = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class FleetModel(BaseModel):
-    """What all parts share: frozen, and no setting that nobody reads."""
+    """The base of all parts: frozen, and strict about unknown settings."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -322,7 +322,7 @@ class Fleet(FleetModel):
 
     @property
     def addresses(self) -> frozenset[IPv4Address]:
-        """Every address that is somebody's sooner or later; a site's own keep off."""
+        """Every address that a VM or the web VM has or gets; a site uses no other's."""
         taken = {vm.ip for vm in self.vms.values()}
         if self.migration:
             taken |= {self.migration.temporary, self.migration.final}

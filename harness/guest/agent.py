@@ -71,7 +71,7 @@ class AgentTransport:
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """Hang up; the next command connects anew."""
+        """Close the connection; the next command opens a new one."""
         with self._lock:
             self._wire.close()
 
@@ -139,7 +139,7 @@ class AgentTransport:
     def set_time(self, deadline: Deadline) -> None:
         """Set the guest's clock to the host's.
 
-        A restored machine wakes up with the time at which it was saved. Raises
+        A restored machine has the time at which it was saved. Raises
         MachineError when the clock is still wrong afterwards.
         """
         # The agent sets the clock, then calls `/sbin/hwclock`, which many guests lack:
@@ -188,7 +188,7 @@ class AgentTransport:
                 yield path
 
     def _exists(self, path: str, deadline: Deadline) -> bool:
-        """Whether a file is there; where the agent will not tell, trying it decides."""
+        """Whether a file exists; where the agent refuses to say, opening it decides."""
         with self._lock:
             try:
                 handle = self._open(path, "r", deadline)

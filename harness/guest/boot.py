@@ -34,10 +34,10 @@ _DIGEST = re.compile(r"^([0-9a-f]{64}) [ *](.+)$", re.MULTILINE)
 class MenuEntry:
     """One line of the boot menu.
 
-    `position` is how the boot loader itself would name it: GRUB's `1>0`, or the entry's
-    file. `kernel` is the path as the menu has it; `kernel_file` and `kernel_sha256`
-    tell which file that is in the guest, or None where there is none; `initrd_files`
-    and `initrd_sha256s` do so for the initrds.
+    `position` is the boot loader's own name for it: GRUB's `1>0`, or the entry's file.
+    `kernel` is the path in the menu; `kernel_file` and `kernel_sha256` are that file
+    and its digest in the guest, None where there is none; `initrd_files` and
+    `initrd_sha256s` are those of the initrds.
     """
 
     position: str
@@ -53,7 +53,7 @@ class MenuEntry:
 
     @property
     def init(self) -> str | None:
-        """The `init=` that tells which generation the entry boots."""
+        """The `init=` of the kernel's command line: the generation that it boots."""
         found = re.search(r"(?:^|\s)init=(\S+)", self.params)
         return found[1] if found else None
 

@@ -53,7 +53,7 @@ class Heartbeat:
 
     @property
     def repeated(self) -> tuple[int, ...]:
-        """Numbers that did not grow: the counter began anew, so did the session."""
+        """Numbers that did not grow: the counter restarted, and so did the session."""
         return tuple(b.n for a, b in pairwise(self.beats) if b.n <= a.n)
 
     @property
@@ -74,7 +74,7 @@ class Heartbeat:
 
     @property
     def longest_gap(self) -> Gap:
-        """The longest silence; for ever, where there is no beat at all."""
+        """The longest silence; infinite where there is no beat."""
         return max(self.gaps, key=lambda gap: gap.ms, default=Gap(0.0, float("inf")))
 
     @property

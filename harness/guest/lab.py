@@ -65,7 +65,7 @@ class LabState:
 
     `properties` is what systemd says of the unit; `main` is its main process, `server`
     the tmux server, `manager` the systemd of lab's user, None for one without linger.
-    `status` is the HTTP status of `GET /` asked from inside, None when nobody answered.
+    `status` is the HTTP status of `GET /` asked from inside, None without an answer.
     `sockets` are the tmux servers' listening sockets: one is right.
     """
 
@@ -99,7 +99,7 @@ class LabState:
 
     @property
     def n_restarts(self) -> int:
-        """How often systemd restarted the unit by itself."""
+        """How often systemd restarted the unit (NRestarts)."""
         return int(self.properties.get("NRestarts", "0"))
 
     @property
@@ -157,7 +157,7 @@ class LabState:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """What came of typing a word that nobody had typed before into a session.
+    """The result of typing a new random word into a session.
 
     The terminal echoes it even for a process that is stopped; only a program that reads
     and writes (`cat`, a shell) answers it.
@@ -173,7 +173,7 @@ class Echo:
 
     @property
     def answered(self) -> bool:
-        """Whether the program in the session wrote it once more."""
+        """Whether the program in the session wrote the word again."""
         return self.screen.count(self.nonce) > 1
 
 
@@ -216,11 +216,11 @@ class Lab:
         self._look(session, text, "1" if enter else "0", "", 1)
 
     def screen(self, session: str) -> str:
-        """Return what stands on a session's screen."""
+        """Return the text on a session's screen."""
         return self._look(session, "", "0", "", 1)
 
     def echo(self, session: str, *, seconds: float = 5.0) -> Echo:
-        """Type a new word and Enter, and look for up to `seconds` what comes of it.
+        """Type a new word and Enter, and wait up to `seconds` for the answer.
 
         A session that runs `cat` or an interactive shell answers; a heartbeat does not,
         nor is it disturbed.
@@ -232,7 +232,7 @@ class Lab:
     def attach(self, session: str, *, seconds: float = 5.0) -> Echo:
         """Attach a terminal to a session, type a new word there and see what it shows.
 
-        With the tmux of the current system, as a person who comes back after a switch;
+        With the tmux of the current system, as a user does who returns after a switch;
         a server of another version may refuse it. Other attached terminals stay.
         """
         nonce = f"nonce{secrets.token_hex(4)}"

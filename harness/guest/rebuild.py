@@ -1,4 +1,4 @@
-"""`nixos-rebuild` in the guest: what it is told, and what it says it did."""
+"""`nixos-rebuild` in the guest: its arguments, and what it reports."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ def start(
 ) -> Rebuilding:
     """Start a rebuild; `module` is the text of a NixOS module to add to the host's own.
 
-    The module goes to `file` in the guest, beside an import of the configuration that
-    the host has, and `nixos-rebuild` is pointed there. `cgroup` is the control group
-    that it joins first, none when empty.
+    `file` in the guest gets the module and an import of the host's configuration, and
+    `nixos-rebuild` builds it. `cgroup` is the control group that it joins first, none
+    when empty.
     """
     argv = (verb, "--rollback") if rollback else (verb,)
     text = configuration(module) if module is not None else ""

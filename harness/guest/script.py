@@ -65,7 +65,7 @@ class Sections:
 
 @cache
 def load(name: str) -> str:
-    """Return the text of a script of ours, with the prelude before it."""
+    """Return the text of a script from `scripts/`, with the prelude before it."""
     folder = resources.files(__package__) / "scripts"
     prelude = (folder / "prelude.sh").read_text(encoding="utf-8")
     return f"{prelude}\n{(folder / name).read_text(encoding='utf-8')}"

@@ -1,6 +1,6 @@
-"""Commands in a guest through `ssh`: the way a person would reach it.
+"""Commands in a guest through `ssh`, as a user connects.
 
-The client runs wherever `enter` puts it (inside a site, where nothing but the site can
+The client runs where `enter` puts it (inside a site, where nothing but the site can
 be reached), knows the guest's host key beforehand, and keeps one connection open.
 """
 

@@ -79,7 +79,7 @@ class LivePaths:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading every regular file of all live closures.
+    """The result of reading every regular file of all live closures.
 
     `errors` counts by the errno's name (ESTALE, ENOENT, EIO), with "invalid" for roots
     that Nix does not know and "other" for the rest; `complaints` are the first thousand
@@ -261,8 +261,8 @@ def parse_reading(sections: Sections, valid: frozenset[str]) -> Reading:
 def merge(before: Reading, after: Reading) -> Reading:
     """Let a second reading correct the first one's missing files, and nothing else.
 
-    A path that was let go is missing rightly, but whatever was stale or did not read
-    once was broken, even if it is not any more.
+    A path that is no longer live may be missing, but a file that was stale or did not
+    read once was broken, even if it reads now.
     """
     excused = {"ENOENT", "other", "invalid"}
     kept = {name: n for name, n in before.errors.items() if name not in excused}

@@ -101,7 +101,7 @@ class Transport(Protocol):
 class Guest(Protocol):
     """What views need of a machine: to run a command as root.
 
-    `timeout` is in seconds; whoever implements it scales it to the speed of the host.
+    `timeout` is in seconds; the implementation scales it to the speed of the host.
     """
 
     def execute(

@@ -57,7 +57,7 @@ class Wire:
         self._in_step = False
 
     def close(self) -> None:
-        """Hang up; the next request connects anew."""
+        """Close the connection; the next request opens a new one."""
         if self._sock is not None:
             self._sock.close()
         self._sock = None
@@ -65,9 +65,9 @@ class Wire:
         self._in_step = False
 
     def sync(self, deadline: Deadline) -> None:
-        """Bring both ends in step, however long the agent needs to come up.
+        """Synchronise both ends, however long the agent needs to start.
 
-        Answers to requests that nobody awaits any more are thrown away on the way.
+        Answers to requests that are no longer awaited are dropped.
         Raises DeadlineExpired.
         """
         while True:

@@ -131,7 +131,7 @@ class Shelf:
         yield from sorted(shelved, key=lambda each: each.built)
 
     def remove(self, digest: str) -> None:
-        """Remove an image; machines that stand on it lose their disk."""
+        """Remove an image; machines based on it lose their disk."""
         shutil.rmtree(self.directory / digest)
         for pin in self.directory.glob("recipe-*"):
             if pin.read_text().strip() == digest:

@@ -1,7 +1,7 @@
 """The serial console: everything it ever printed, and a way to type into it.
 
-QEMU itself writes the log, from the first byte and whether or not anyone is connected;
-so reading needs no thread of ours, and nothing is lost while nobody looks.
+QEMU itself writes the log, from the first byte and with or without a client; so reading
+it needs no thread here, and no byte is lost.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Console:
     def send(self, text: str) -> None:
         """Type text; a line needs its own newline.
 
-        Raises MachineError when nobody listens, DeadlineExpired when the guest's serial
+        Raises MachineError when QEMU does not listen, DeadlineExpired when the serial
         port takes no more.
         """
         deadline = Deadline.after(_TYPING_S, "the guest's serial port to take input")

@@ -1,9 +1,9 @@
-"""The old world's command line: a host's kernel, a host's store, a small disk.
+"""The command line of a microvm: a host's kernel, a host's store, a small disk.
 
 As astro/microvm.nix runs a guest under QEMU (its `lib/runners/qemu.nix` and
-`doc/src/shares.md`): nothing of what the guest installs decides what is booted, and its
-store is the host's, seen through virtiofs. Pure, like `cmdline`; the sidecars that
-serve the shares are `harness.machine.microvm`'s.
+`doc/src/shares.md`): the guest does not decide what is booted, and its store is the
+host's, by virtiofs. Pure, like `cmdline`; `harness.machine.microvm` runs the sidecars
+that serve the shares.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class HostKernel:
 
 
 def direct_boot(plan: MachinePlan, system: HostKernel) -> MachinePlan:
-    """Boot a host's kernel instead of whatever lies on the disk.
+    """Boot a host's kernel instead of the boot loader on the disk.
 
-    QEMU's boot ROM for a kernel wants the first place that the disk has, so the disk is
-    attached once more without one. Raises ValueError for a plan without a disk.
+    QEMU's boot ROM for a kernel needs the bootindex that the disk has, so the disk is
+    attached again without one. Raises ValueError for a plan without a disk.
     """
     if plan.disk is None:
         raise ValueError("there is no disk to boot past")

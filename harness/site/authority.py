@@ -40,7 +40,7 @@ subjectAltName = {names}
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What signs, in a directory of ours."""
+    """A certificate authority with its files in a directory."""
 
     directory: Path
 
@@ -57,7 +57,7 @@ class Authority:
 
 
 def found_authority(directory: Path, deadline: Deadline) -> Authority:
-    """Make an authority in a directory of ours. Raises ProcessFailed, HostError."""
+    """Make an authority in a directory. Raises ProcessFailed, HostError."""
     title = [f"{_AUTHORITY}.invalid"]
     _request(directory / _AUTHORITY, "authority", title, [], deadline)
     return Authority(directory)

@@ -114,7 +114,7 @@ class Dns:
         from_host: LanHost | None = None,
         deadline: Deadline | None = None,
     ) -> Answer:
-        """Ask once over UDP from a host, the client unless told otherwise."""
+        """Ask once over UDP from a host, by default from the client."""
         asking = from_host or self._client
         until = deadline or Deadline.after(_QUERY_BUDGET, f"an answer for {name}")
         question = dns.message.make_query(name, rdtype)

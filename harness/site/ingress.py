@@ -145,7 +145,7 @@ class Door:
     )
 
     def visitor(self) -> Visitor:
-        """Give somebody who comes from outside for the first time."""
+        """Return a new visitor, without cookies."""
         return Visitor(self._client, self._dns, self.certificate)
 
     def sign_in(self, visitor: Visitor, password: str | None = None) -> bool:
@@ -157,9 +157,9 @@ class Door:
 
     @contextmanager
     def without_auth(self) -> Iterator[None]:
-        """Have the authentication service away for the length of the `with`.
+        """Stop the authentication service for the length of the `with`.
 
-        Its sessions are in memory: afterwards everybody has to log in again.
+        Its sessions are in memory: afterwards every visitor must log in again.
         """
         self._guard.close()
         try:

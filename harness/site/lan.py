@@ -95,7 +95,7 @@ class LanHost:
         return parse_neighbours(listed)
 
     def pin_neighbour(self, ip: IPv4Address, mac: str) -> None:
-        """Believe for good that `mac` has `ip`, whatever is announced."""
+        """Make a permanent neighbour entry: `ip` has `mac`, despite announcements."""
         words = ["lladdr", mac, "nud", "permanent", "dev", self.interface]
         self._ip("neighbour", "replace", str(ip), *words)
 
@@ -112,7 +112,7 @@ class LanHost:
         return self.eye.who_has(ip, window=window)
 
     def announce(self) -> None:
-        """Tell the LAN once, unasked, that this host has its address."""
+        """Send one gratuitous ARP announcement of this host's address."""
         with self.sandbox.open_socket(
             socket.SOCK_RAW, host=self.host, family=socket.AF_PACKET
         ) as mouth:
@@ -137,7 +137,7 @@ class LanHost:
         return connection
 
     def tcp(self, ip: IPv4Address, port: int, deadline: Deadline) -> bool:
-        """Whether a full TCP connection from this host comes about in time."""
+        """Whether a full TCP connection from this host succeeds in time."""
         try:
             self.connect(ip, port, deadline=deadline).close()
         except OSError:
@@ -152,7 +152,7 @@ class LanHost:
         *,
         deadline: Deadline | None = None,
     ) -> HttpAnswer:
-        """GET a page from this host; five seconds unless told otherwise.
+        """GET a page from this host; the deadline defaults to five seconds.
 
         A server that cannot be reached or speaks no HTTP yields status 0.
         """

@@ -161,7 +161,7 @@ def station_script(station: Station, prefix: int) -> str:
 
 
 def station_removal_script(station: Station) -> str:
-    """Write what takes a host off the LAN again, whatever is left of it."""
+    """Return the script that removes a host from the LAN, even a partial one."""
     return (
         f"ip link delete {station.link} 2>/dev/null || true\n"
         f"ip netns delete {station.name} 2>/dev/null || true"

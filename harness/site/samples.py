@@ -25,7 +25,7 @@ STARTED, BEAT, STOPPED = "started", "beat", "stopped"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question and what came of it.
+    """One question and its result.
 
     `kind` is ping, arp, tcp:PORT, dns, or announce (an unasked ARP announcement was
     heard). `detail` is for people; for arp and announce it is the MACs that answered.
@@ -150,7 +150,7 @@ def longest(found: Iterable[Outage]) -> float:
 
 
 def owners(samples: Sequence[Sample]) -> list[tuple[float, frozenset[str]]]:
-    """Tell who answered over time, from arp samples: (at, MACs) at every change."""
+    """Return who answered over time, from arp samples: (at, MACs) at each change."""
     found: list[tuple[float, frozenset[str]]] = []
     for sample in samples:
         macs = frozenset(sample.macs)

@@ -1,12 +1,12 @@
-"""One set of namespaces that the kernel takes down when we are gone.
+"""One set of namespaces, which the kernel removes when this process ends.
 
     this process ── socket ──▶ unshare ▶ init (PID 1 inside) : mount, PID, net [, user]
                 └─ nsenter ──▶ QEMU, dnsmasq, watchers, service hosts
 
-The socket is the life line: whoever holds the other end owns the sandbox. When that
+The socket is the lifeline: the process with the other end owns the sandbox. When that
 process ends, SIGKILL included, init sees the end of the stream and ends too; the kernel
-then kills every process of the PID namespace, and with the last of them go the mounts,
-the network namespaces and every link and address in them.
+then kills every process of the PID namespace, and removes the mounts, the network
+namespaces and every link and address in them with the last of these processes.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _UCRED = struct.Struct("3i")
 
 @dataclass(frozen=True)
 class Resident:
-    """A process in the sandbox that we started.
+    """A process that this process started in the sandbox.
 
     `pid` is the process itself as this computer counts; `outer` is the nsenter before
-    it, whose end tells how it ended.
+    it, which ends with the same status.
     """
 
     pid: int
@@ -67,11 +67,11 @@ class Resident:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """The namespaces, by descriptors of ours.
+    """The namespaces, by descriptors of this process.
 
-    A PID may be someone else's by the time it is used, and then a command meant for
-    the sandbox would run on this computer; a descriptor leads to nothing or the right
-    one. `doors` are those of the namespaces by kind, `root` that of the directory tree.
+    The kernel may reuse a PID before it is used, and then a command for the sandbox
+    would run on this computer; a descriptor refers to the right namespace or to none.
+    `doors` are those of the namespaces by kind, `root` that of the directory tree.
     """
 
     directory: Path

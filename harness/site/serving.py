@@ -31,8 +31,8 @@ def serve(
 ) -> Iterator[Resident]:
     """Run a program of `inside/` on a host's port for the length of the `with`.
 
-    Its last argument is the listening socket, which is there before the program is up:
-    nobody has to wait for it.
+    Its last argument is the listening socket, which exists before the program starts:
+    no client has to wait for it.
     """
     name, *arguments = program
     with host.open_socket() as listening, ExitStack() as stack:

@@ -143,7 +143,7 @@ class Site:
         )
 
     def watch_dns(self, name: str) -> AbstractContextManager[DnsWatch]:
-        """Sample what dnsmasq tells the client about a name, every 50 ms."""
+        """Sample dnsmasq's answer to the client about a name, every 50 ms."""
         path = self._path(f"watch-{plans.check_name(name)}")
         return watching.watch_dns(
             self.sandbox, self.client, self.gateway.ip, name, path=path

@@ -1,7 +1,7 @@
-"""What a machine leaves on its host: looked at while it runs, looked for afterwards.
+"""What a machine leaves on its host: recorded while it runs, searched for afterwards.
 
-Nothing here asks the machine, or whoever ran it: processes, descriptors, names in the
-file system and links are the kernel's own account.
+It asks only the kernel, not the machine or its shell: processes, descriptors, names in
+the file system and links.
 """
 
 from __future__ import annotations

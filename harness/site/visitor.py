@@ -1,7 +1,7 @@
-"""Somebody from outside: a browser, as far as a judgement of the public path needs one.
+"""A visitor of the public path to lab: a browser, as far as the suites need one.
 
-It asks the site's DNS, trusts the site's authority alone, keeps cookies, and follows no
-redirect: where it is sent is what suites judge.
+It asks the site's DNS, trusts only the site's authority, keeps cookies, and follows no
+redirect: suites judge where it is sent.
 """
 
 from __future__ import annotations

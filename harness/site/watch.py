@@ -101,7 +101,7 @@ class AddressWatch(Watcher):
         return sampling.longest(self.outages(kind))
 
     def owners(self) -> list[tuple[float, frozenset[str]]]:
-        """Tell who answered for the address over time: (at, MACs) at every change."""
+        """Return who answered for the address over time: (at, MACs) at each change."""
         return sampling.owners(self.of_kind("arp"))
 
     def announcements(self) -> list[Sample]:
@@ -127,7 +127,7 @@ class AddressWatch(Watcher):
 
 
 class DnsWatch(Watcher):
-    """What a client on the LAN is told about one name."""
+    """The DNS answers that a client on the LAN gets about one name."""
 
     @property
     def samples(self) -> list[DnsSample]:
@@ -256,7 +256,7 @@ def _lifetime(watch: Watcher) -> Iterator[None]:
 
 
 def _finish(watch: Watcher) -> bool:
-    """Tell it to stop and wait for its open questions; say whether it has ended."""
+    """Close its input and wait for its open questions; return whether it ended."""
     outer = watch.resident.outer
     watch.stopped_at = time.monotonic()
     if outer.stdin is not None:

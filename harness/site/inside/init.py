@@ -3,7 +3,7 @@
     init.py SCRIPT             SCRIPT is a file for sh that makes what is inside
 
 Standard input is one end of a SOCK_SEQPACKET pair. When the other end closes, because
-its owner closed it or died of whatever cause, this process ends, and the kernel ends
+its owner closed it or died for any reason, this process ends, and the kernel ends
 everything else in the PID namespace with it.
 
 A request is `{"host": NAME or null, "family": F, "type": T, "protocol": P}`; the answer

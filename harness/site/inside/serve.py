@@ -2,10 +2,10 @@
 
     serve.py NAME FD
 
-Answers every GET with 200 and a page that names the service, who asked, and whom a
-proxy says it is for, so that reaching it can be told from reaching anything else. Two
-paths stay open: `/events` counts for ever as server-sent events, `/echo` is a WebSocket
-that says what it is told.
+Answers every GET with 200 and a page that names the service, the client, and the user
+that a proxy names, so that no other service's page looks the same. Two paths stay open:
+`/events` counts without end as server-sent events, `/echo` is a WebSocket that returns
+what it receives.
 """
 
 import base64
@@ -21,7 +21,7 @@ MASK_LENGTH = 4
 
 
 class PageHandler(BaseHTTPRequestHandler):
-    """All there is to see."""
+    """The pages and streams of the service."""
 
     protocol_version = "HTTP/1.1"
     timeout = 10

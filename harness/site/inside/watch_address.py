@@ -10,7 +10,7 @@ hung address does not stretch the period. `at` is when the question was sent.
 ping and TCP leave through raw sockets of the client's namespace and so through the
 kernel's own neighbour cache, as any client's packets. TCP asks half a connection: SYN
 out, SYN-ACK in, and the kernel's RST since it knows of none. That is as much as
-`connect()` learns, and the service behind never wakes: twenty full connections a second
+`connect()` learns, and no service is started: twenty full connections a second
 would fork twenty sshds and trip its penalties for those who never log in.
 
 ARP asks from a socket that was handed in and is on a port of its own. Each question
@@ -34,7 +34,7 @@ FIRST_PORT, PORTS = 10000, 20000
 
 ARP_MACS = 64
 LAST_WINDOW = 0.25
-"""Seconds to gather ARP's answers once the watch was told to end."""
+"""Seconds to gather ARP's answers at the end of the watch."""
 
 FRAME_MAX = 256
 ETHERNET_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
@@ -50,7 +50,7 @@ class SampleLog:
     def sample(
         self, at: float, kind: str, *, ok: bool, detail: str, answered: float | None
     ) -> None:
-        """Write what came of a question."""
+        """Write the result of a question."""
         latency = None if answered is None else round(answered - at, 6)
         self.write(at, kind, ok=ok, detail=detail, latency=latency)
 
@@ -218,7 +218,7 @@ class WhoHas:
             self.wire.send(frame)
 
     def hear(self, packet: bytes, now: float) -> None:
-        """Take in an answer, or an announcement that nobody asked for."""
+        """Take in an answer, or an unrequested announcement."""
         if len(packet) < ETHERNET_ARP.size:
             return
         fields = ETHERNET_ARP.unpack(packet[: ETHERNET_ARP.size])
@@ -262,7 +262,7 @@ class AddressSampler:
         self.poller.register(0, select.POLLHUP | select.POLLIN)
 
     def run(self) -> None:
-        """Ask until told to stop, then wait for what is still open."""
+        """Ask until standard input ends, then wait for open questions."""
         start = time.monotonic()
         self.journal.write(start, "started")
         beat = 0
@@ -321,7 +321,7 @@ def checksum(data: bytes) -> int:
 
 
 def main() -> None:
-    """Watch as told by the only argument."""
+    """Watch with the settings of the only argument."""
     told = json.loads(sys.argv[1])
     with suppress(OSError):
         # Two cores shared with an emulator: a late question would look like an outage

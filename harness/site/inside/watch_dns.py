@@ -40,7 +40,7 @@ class Question:
             self.wire.send(self.message.to_wire())
 
     def read(self) -> dict[str, object] | None:
-        """Return what came of it, or nothing yet."""
+        """Return its result, None while it is open."""
         try:
             answer = dns.message.from_wire(self.wire.recv(MESSAGE_MAX))
         except BlockingIOError:
@@ -95,7 +95,7 @@ class DnsSampler:
         self.poller.register(0, select.POLLHUP | select.POLLIN)
 
     def run(self) -> None:
-        """Ask until told to stop, then wait for what is still open."""
+        """Ask until standard input ends, then wait for open questions."""
         start = time.monotonic()
         write({"at": start, "kind": "started"})
         beat = 0
@@ -158,7 +158,7 @@ def write(record: dict[str, object]) -> None:
 
 
 def main() -> None:
-    """Watch as told by the only argument."""
+    """Watch with the settings of the only argument."""
     told = json.loads(sys.argv[1])
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)

@@ -41,7 +41,7 @@ def test_it(fault, check):
 
 
 def project(place: Path, **changed: str) -> Path:
-    """Lay out suites whose tests the old world fails and the new one passes.
+    """Write suites whose tests fail on the microvm and pass on the VM.
 
     `changed` replaces what is written into the suite of `gc-no-estale`.
     """
@@ -97,7 +97,7 @@ def test_the_old_world_fails_what_it_is_about(tmp_path: Path) -> None:
 
 
 def test_a_new_world_that_fails_convinces_nobody(tmp_path: Path) -> None:
-    """The table is printed all the same, with what is wrong with it below."""
+    """The table is printed in spite of it, with the reason below."""
     ended = before_after(project(tmp_path, good="False"))
     assert ended.rc == 1, ended.stderr
     why = "not convincing: the new world does not pass gc-no-estale"
@@ -126,7 +126,7 @@ def test_an_old_world_must_fail_in_the_named_check_and_no_more() -> None:
 
 
 def test_the_telling_tests_judge_the_deciding_criteria() -> None:
-    """All five of them, or those that can be judged in the old world."""
+    """All five of them, or those that can be judged on the microvm."""
     assert selection(())[0] == "--fastest"
     assert selection(())[2::2] == list(DECIDING)
     assert "swap-keeps-address" not in selection({"swap-keeps-address": ""})

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: real processes, whole messages."""
+"""The command line as a user sees it: real processes, whole messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_wrong_usage_is_exit_status_2(words: list[str]) -> None:
 
 
 def test_up_wants_machines_that_there_are(tmp_path: Path) -> None:
-    """One by its name or all with autostart; what there is not is told before work."""
+    """One by its name or all with autostart; an unknown one is refused at once."""
     said = harness("up", "openclaw", "--autostart")
     assert said.rc == 2
     assert "VM = openclaw: left out where --autostart chooses" in said.stderr

@@ -35,7 +35,7 @@ def judge(*args: str) -> Completed:
 def test_a_kept_report_is_judged_by_its_facts(
     tmp_path: Path, ms: float, rc: int, said: str
 ) -> None:
-    """The budgets are the spec's, whatever they were when it was made."""
+    """The budgets are the spec's of today, not those of the report."""
     row = gap(ms, limit=2000)
     outcome, reason = ("passed", "") if row.ok else ("failed", "no long gap: …")
     results = kept(outcome, reason, row)

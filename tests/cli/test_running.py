@@ -102,7 +102,7 @@ def test_a_machine_that_a_test_kept_is_found_too(tmp_path: Path) -> None:
 
 
 def test_sockets_of_a_dead_machine_are_no_machine(tmp_path: Path) -> None:
-    """A socket file stays when its process is gone; nobody listens there."""
+    """A socket file stays when its process has ended; no process listens there."""
     with machine(tmp_path / "a1/dev", "onboarded"):
         pass
     assert running(tmp_path) == []

@@ -114,7 +114,7 @@ def test_a_verdict_that_changes(tmp_path: Path) -> None:
 
 
 def test_no_run_outlives_the_command(tmp_path: Path) -> None:
-    """Whoever kills the command, by SIGKILL too, has ended the run that it began."""
+    """The end of the command, by SIGKILL too, ends the run that it started."""
     env = lay_out(tmp_path, dict.fromkeys(DECIDING, ENDLESS))
     mark = f"soak-{uuid.uuid4()}"
     with spawn(COMMAND, cwd=tmp_path, env=env | {"MARK": mark}) as process:

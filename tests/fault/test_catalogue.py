@@ -1,4 +1,4 @@
-"""The faults that we bring: enough of them, and none that nothing could tell."""
+"""The built-in faults: enough of them, and each can be detected."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_third_party_faults(tmp_path: Path) -> None:
 
 
 def test_the_digest_follows_the_source(tmp_path: Path) -> None:
-    """So that a stage spoiled by older code is never taken for today's."""
+    """So that a stage with a fault of older code is never used as today's."""
     file = tmp_path / "theirs.py"
     file.write_text(THIRD_PARTY)
     mine = load(f"{file}:Mine")

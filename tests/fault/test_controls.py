@@ -135,7 +135,7 @@ def test_caught_and_quiet_is_success(project: Path) -> None:
 
 
 def test_side_by_side_and_into_a_run(project: Path) -> None:
-    """Two at a time are told in the asked order, also in the report of a run."""
+    """Two at a time are reported in the given order, also in the report of a run."""
     run_report = project / "reports" / "latest"
     ended = controls(project, "faults.py:Told", "--into", str(run_report))
     assert ended.rc == 2

@@ -45,7 +45,7 @@ def test_the_name_has_another_protocol(tmp_path: Path) -> None:
     ],
 )
 def test_the_name_misleads(tmp_path: Path, fault: str, told: set[IPv4Address]) -> None:
-    """Whoever asks gets another answer than the final address alone."""
+    """A query gets another answer than only the final address."""
     planted = load(fault)
     fleet = planted.alter_spec(FLEET)
     opening = Deadline.after(20, "a site")

@@ -13,14 +13,14 @@ GC, SWAP = "gc-no-estale", "swap-keeps-address"
 
 
 class Bad(Fault):
-    """Must be told by one of two checks."""
+    """Must be detected by one of two checks."""
 
     name = "bad"
     expects = must_fail(GC, "reads back", "verifies")
 
 
 class BadTwice(Fault):
-    """Must be told by two criteria."""
+    """Must be detected by two criteria."""
 
     name = "bad-twice"
     expects = MappingProxyType(
@@ -55,7 +55,7 @@ BROKEN = Seen(GC, Verdict.BROKEN, broken=True, reason="not exercised: it collect
 
 
 def test_caught_by_any_of_the_expected_checks() -> None:
-    """One expected check is enough, and more may fail beside it."""
+    """One expected check is enough, and others may fail as well."""
     ruling = judge(Bad(), [failed(GC, "verifies", "something else"), passed(SWAP)])
     assert (ruling.verdict, ruling.check) == ("caught", "verifies")
     assert ruling.failed == (GC,)
@@ -96,7 +96,7 @@ def test_missed_when_the_criterion_passes() -> None:
     ],
 )
 def test_broken_never_counts_as_caught(seen: list[Seen]) -> None:
-    """Whatever the instrument could not judge, it did not catch."""
+    """A fault that the instrument could not judge is not caught."""
     ruling = judge(Bad(), seen)
     assert ruling.verdict == "broken"
     assert not ruling.good

@@ -1,4 +1,4 @@
-"""Whatever a file holds: a fleet, or exactly one error that lists the mistakes."""
+"""Any file is a fleet, or exactly one error that lists the mistakes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_valid_spec_loads_and_fits_the_schema(raw: dict[str, Any]) -> None:
 @steady
 @given(raw_fleets())
 def test_nix_json_gives_the_same_vms(raw: dict[str, Any]) -> None:
-    """VMs from JSON beside a TOML file equal the VMs inside that file."""
+    """VMs from JSON next to a TOML file equal the VMs inside that file."""
     fleet = parse_toml(as_toml(raw))
     rest = {key: value for key, value in raw.items() if key != "vms"}
     nulls = {name: {"cpuWeight": None, **vm} for name, vm in raw["vms"].items()}

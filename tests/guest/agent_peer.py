@@ -45,7 +45,7 @@ class AgentPeer:
     files: dict[int, Any] = field(default_factory=dict)
 
     def restart(self) -> None:
-        """Forget everything, as an agent does that is started anew."""
+        """Forget everything, as a restarted agent does."""
         self.children.clear()
         self.files.clear()
 

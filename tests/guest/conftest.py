@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class LocalGuest:
     """A guest whose root is this computer's, but for `bin`, `passwd` and the caches.
 
-    Scripts find the programs of `bin` first, and drop nobody's caches. Users have the
-    homes of `passwd`: a shell must not run the dotfiles of whoever runs the tests.
+    Scripts find the programs of `bin` first, and drop no caches. Users have the homes
+    of `passwd`: a shell must not run the dotfiles of the user who runs the tests.
     """
 
     agent: AgentTransport

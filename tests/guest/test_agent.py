@@ -48,7 +48,7 @@ def test_standard_input_reaches_the_command(agent: AgentTransport) -> None:
 
 
 def test_no_input_is_an_empty_input(agent: AgentTransport) -> None:
-    """A command that reads its standard input does not wait for ever."""
+    """A command that reads its standard input reaches its end."""
     assert agent.execute(["cat"], deadline=soon()).rc == 0
 
 

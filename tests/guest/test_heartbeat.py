@@ -29,7 +29,7 @@ def test_a_missing_number_is_seen() -> None:
 
 
 def test_a_restarted_session_is_seen() -> None:
-    """A counter that begins anew, or another writer, is another session."""
+    """A counter that restarts, or another writer, is another session."""
     again = beats(1, 2, 3) + beats(1, 2, pid=9, start=0.3)
     one = Heartbeat(again, now=0.5)
     assert one.repeated == (1,)

@@ -84,7 +84,7 @@ def recorded(**changes: str) -> LabState:
 
 
 def test_a_recorded_state_is_read_whole() -> None:
-    """Identities, homes and properties each end in their place."""
+    """Identities, homes and properties each go to their field."""
     state = recorded()
     assert state.main_pid == 500
     assert state.main is not None
@@ -258,7 +258,7 @@ def test_a_session_that_is_gone_does_not_answer(here: Lab) -> None:
 
 
 def test_one_can_attach_and_work(here: Lab) -> None:
-    """A terminal of its own shows what is typed there and what comes of it."""
+    """A separate terminal shows what is typed there and the answer."""
     here.start_session("one", "exec cat")
     for _ in range(2):
         seat = here.attach("one", seconds=10)

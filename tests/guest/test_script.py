@@ -33,7 +33,7 @@ def test_sections_come_apart() -> None:
 
 
 def test_half_an_answer_is_no_answer() -> None:
-    """A script that was cut off is the instrument's fault, whatever it printed."""
+    """An incomplete answer of a script is an error of the instrument."""
     with pytest.raises(MachineError, match="did not run to its end"):
         parse("x.sh", "\x1ea\n1\n")
 

@@ -41,12 +41,12 @@ def test_an_odd_line_is_not_guessed_at() -> None:
 
 
 def test_the_script_runs(guest: LocalGuest) -> None:
-    """On a computer without secrets there is nothing to tell."""
+    """On a computer without secrets the state is empty."""
     state = Secrets(guest).state()
     assert not state.files
 
 
 def test_a_secret_that_cannot_be_sealed_is_not_left_out(guest: LocalGuest) -> None:
-    """No file is better than one without it; nobody is no recipient of age's."""
+    """A file without recipients is refused, as age does."""
     with pytest.raises(MachineError, match="not sealed"):
         Secrets(guest).seal({"a": "value"}, "age1nobody")

@@ -1,4 +1,4 @@
-"""The store view: errors told apart, and a reader that says what it read."""
+"""The store view: errors by their kind, and a reader that reports what it read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def reading(errors: str, count: int, *, size: int = 30) -> store.Reading:
     ],
 )
 def test_errors_are_told_apart(message: str, name: str) -> None:
-    """The errno is in the last words of a message, whatever the program."""
+    """The errno is in the last words of a message of any program."""
     assert store.error_name(message) == name
 
 
@@ -115,7 +115,7 @@ def test_a_root_that_is_gone_does_not_hide_the_others(
 def test_a_root_that_nix_does_not_know_is_an_error(
     here: Store, guest: LocalGuest, tmp_path: Path
 ) -> None:
-    """A root that is there but not valid counts; the others are read all the same."""
+    """An existing but invalid root counts; the others are still read."""
     for name in ("valid", "forgotten"):
         (tmp_path / name).write_bytes(b"z" * 66)
     guest.program("nix-store", FORGETFUL)

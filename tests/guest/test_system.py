@@ -78,7 +78,7 @@ Done. The new configuration is {TOP}
 
 
 def test_a_state_is_read_whole() -> None:
-    """Links, generations and the kernel's own words each end in their place."""
+    """Links, generations and the kernel's parameters each go to their field."""
     state = system.parse_state(parse("system.sh", STATE))
     assert state.booted is not None
     assert state.current is not None
@@ -131,7 +131,7 @@ def test_failed_units() -> None:
 
 
 def test_a_switch_is_read_by_its_sentences() -> None:
-    """Units are told apart by what was done to them."""
+    """Units are sorted by what was done to them."""
     read = rebuild.parse(("nixos-rebuild", "switch"), Ended(4, SWITCH, 10.0, 52.5))
     assert read.stopped == ("lab.service", "nix-gc.timer")
     assert read.started == ("lab.service", "nix-gc.timer")
@@ -179,7 +179,7 @@ def test_a_rebuild_gets_its_module_and_verb(
 def test_a_rollback_names_no_configuration(
     guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rollback is told nothing but its verb."""
+    """A rollback has no argument but its verb."""
     monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
     guest.program("nixos-rebuild", 'echo "told: $*"')
     started = rebuild.start(guest, "switch", module=None, rollback=True, file="/x")

@@ -78,7 +78,7 @@ def test_a_removed_image_is_not_led_to(shelf: Shelf) -> None:
 
 
 def test_a_digest_covers_recipe_packages_and_bytes() -> None:
-    """What stands on an image must never meet another one under its name."""
+    """A stage based on an image must never meet another one under its name."""
     first: dict[str, Any] = {"packages": [["a", "1", "amd64"]]}
     second: dict[str, Any] = {"packages": [["a", "2", "amd64"]]}
     digests = {

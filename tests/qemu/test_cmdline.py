@@ -149,7 +149,7 @@ def test_the_old_world_can_be_planned() -> None:
 
 
 def test_a_machine_without_a_site_has_no_nic() -> None:
-    """Not even the one that QEMU would add by itself."""
+    """Not even QEMU's default."""
     assert added(replace(PLAN, tap=None)) == ["-nic none"]
 
 
@@ -188,7 +188,7 @@ values = st.one_of(nasty, st.sampled_from([",", ",,", "a,share=on", "=", "x,=,"]
 
 @given(values, values)
 def test_a_value_reads_back_as_it_was(first: str, second: str) -> None:
-    """Whatever is in it."""
+    """With any content."""
     assert parsed(option("driver", one=first, t_w__o=second)) == {
         "driver": "",
         "one": first,
@@ -208,7 +208,7 @@ TEXTS = ["disk", "seed", "ram", "name", "mac", "tap"]
 
 @given(st.fixed_dictionaries(dict.fromkeys(TEXTS, values)))
 def test_no_path_or_name_breaks_out_of_its_option(texts: dict[str, str]) -> None:
-    """The options and keys are the same whatever the values are."""
+    """The options and keys are the same for all values."""
 
     def made(of: dict[str, str]) -> MachinePlan:
         return replace(

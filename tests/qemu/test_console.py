@@ -1,4 +1,4 @@
-"""The console: what it says, what it takes, and a person at it."""
+"""The console: its output, its input, and a user at it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_waiting_in_vain_names_the_last_line(console: Console, tmp_path: Path) -
 
 
 def test_the_watcher_is_heard_before_the_deadline(console: Console) -> None:
-    """Whatever it raises ends the wait."""
+    """An error of the check ends the wait."""
 
     def dead() -> None:
         raise MachineError("gone")
@@ -107,7 +107,7 @@ def test_a_person_attaches_and_leaves_by_the_escape_key(
 
 
 def test_attaching_ends_with_qemu(directory: Path, sector: Path) -> None:
-    """A person is not left in front of a dead terminal."""
+    """The end of the console ends the session of the terminal."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
         emulator.console.wait_for(READY, soon("the guest"))
         silent, ours = os.pipe()

@@ -1,4 +1,4 @@
-"""A QEMU process: up, watched, and gone whatever happens."""
+"""A QEMU process: started, watched, and ended in every case."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_an_earlier_runs_panic_is_not_this_runs(directory: Path, sector: Path) -
 def test_the_guests_reset_and_power_off_are_its_own(
     directory: Path, sector: Path
 ) -> None:
-    """QMP says who asked; after a power off QEMU ends by itself with status 0."""
+    """QMP names the cause; after a power off QEMU ends with status 0."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
         emulator.console.wait_for(READY, soon("the guest"))
         mark = emulator.console.size

@@ -1,4 +1,4 @@
-"""The old world's command line: golden lines, and an archive that a kernel reads."""
+"""The microvm's command line: golden lines, and an archive that a kernel reads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_direct_boot_alone_takes_nothing_else_away() -> None:
 
 
 def test_the_new_world_has_none_of_it() -> None:
-    """Three words tell the two apart."""
+    """Three options differ between the two."""
     for word in ("vhost-user-fs", "share=on", "-kernel"):
         assert word not in GOLDEN
 
@@ -81,7 +81,7 @@ def test_virtiofsd_serves_an_inherited_socket() -> None:
 
 
 def test_an_init_is_added_as_an_archive_of_its_own() -> None:
-    """Four bytes is where the next may begin, whatever the first one's length."""
+    """The next archive begins at a multiple of four bytes."""
     script = b"#!/bin/busybox sh\n"
     for before in (b"", b"first", b"first123"):
         whole = with_init(before, script)

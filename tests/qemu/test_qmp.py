@@ -72,7 +72,7 @@ def test_a_silent_peer_costs_no_more_than_the_deadline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"not JSON\n", b'{"hello": "world"}\n'])
 def test_a_peer_that_speaks_no_qmp_is_refused(tmp_path: Path, said: bytes) -> None:
-    """An end of file and rubbish in place of a greeting are both told at once."""
+    """End of file or garbage instead of a greeting is reported at once."""
     ours, theirs = socket.socketpair()
     theirs.sendall(said)
     theirs.shutdown(socket.SHUT_WR)

@@ -88,7 +88,7 @@ def test_a_restore_is_no_boot(directory: Path, sector: Path) -> None:
 def test_falls_back_to_a_snapshot_inside_the_disk(
     directory: Path, sector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where QEMU does not know the capability, RAM goes along with the disk."""
+    """Where QEMU does not know the capability, RAM is saved in the disk."""
     monkeypatch.setattr(subject, "_IGNORE_SHARED", "x-unheard-of")
     assert saved(directory, sector, "abc") == "internal"
     with copy(directory / "one", directory / "home", "internal") as one:

@@ -121,7 +121,7 @@ def test_a_built_image_is_found_without_building(
 def test_a_refresh_keeps_the_image_unless_a_package_changed(
     recipe: ImageRecipe, shelf: Shelf, tmp_path: Path
 ) -> None:
-    """Cached stages stand on an image; it goes only for a reason."""
+    """Cached stages are based on an image; only a new version replaces it."""
     first = build(recipe, shelf, Said(), again=False)
     assert build(recipe, shelf, Said(), again=True) == first
     (tmp_path / "versions").write_text("a\t2\tall\n")
@@ -187,7 +187,7 @@ def test_a_second_build_waits_and_says_so(recipe: ImageRecipe, shelf: Shelf) -> 
 def test_packages_no_build_wants_any_more_are_dropped(
     recipe: ImageRecipe, shelf: Shelf, program: Path
 ) -> None:
-    """The cache of downloads does not grow for ever."""
+    """The cache of downloads does not grow without limit."""
     assert program.exists()
     shelf.debs.mkdir()
     for name in ("a_1_all.deb", "a_0_all.deb"):

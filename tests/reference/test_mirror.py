@@ -85,7 +85,7 @@ def test_a_planned_update_names_the_mirror_when_apt_has_no_index_yet() -> None:
 
 @needs_apt
 def test_both_source_formats_are_understood(apt: Path) -> None:
-    """Real apt reads the sources, so whatever it understands is understood."""
+    """Real apt reads the sources, so every form that it supports is supported."""
     (apt / "one.sources").write_text(
         "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n"
         "Components: main\n"

@@ -69,7 +69,7 @@ def test_changed_service(
 
 
 def test_unchanged_is_left_alone(directories: tuple[Path, Path]) -> None:
-    """Equal content means no action, whatever the files' times."""
+    """Equal content means no action, also with other file times."""
     same = {"x.service": CHANGED[0]}
     assert decided(plan(directories, same, same)) == {}
 

@@ -40,7 +40,7 @@ def test_lists_have_comments_and_blank_lines() -> None:
 
 
 def test_the_digest_follows_content_name_mode_and_layout(recipe: ImageRecipe) -> None:
-    """Whatever changes the image changes the digest."""
+    """Every change of the image changes the digest."""
     hook = recipe.root / "cloud/hooks/customize"
     seen = {recipe.digest}
     hook.write_text("#!/bin/sh\ntrue\n")
@@ -89,7 +89,7 @@ def test_downloads_are_saved_before_anything_is_built_of_them(
 
 
 def test_the_nixos_half_is_left_out_where_it_is_missing(recipe: ImageRecipe) -> None:
-    """The cloud image stands on its own."""
+    """The cloud image does not need the NixOS half."""
     argv = " ".join(mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS))
     assert "fetch-pool" not in argv
     assert "build-cache" not in argv
@@ -102,7 +102,7 @@ def test_paths_with_blanks_survive_in_hooks(recipe: ImageRecipe) -> None:
 
 
 def test_mirror_keys_and_proxy_reach_mmdebstrap(recipe: ImageRecipe) -> None:
-    """What was found out about the way to Debian is used."""
+    """The detected mirror and its apt settings are used."""
     argv = mmdebstrap(recipe, WORKSHOP, MIRROR, KEYS)
     assert argv[-1] == (
         "deb [signed-by=/keys.gpg] http://mirror.example/debian trixie main"

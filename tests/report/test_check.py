@@ -216,7 +216,7 @@ def test_a_budget_has_the_unit_of_its_name(budget: str, unit: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_words_are_one_line_and_never_empty(value: object) -> None:
-    """Whatever a guest prints."""
+    """With any output of a guest."""
     words = describe(value)
     assert words.strip()
     assert "\n" not in words

@@ -1,4 +1,4 @@
-"""What drawings are made of, and that they do not change by themselves."""
+"""The content of drawings, and that equal series give equal drawings."""
 
 from __future__ import annotations
 

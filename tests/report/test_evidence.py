@@ -102,13 +102,13 @@ def test_attachments_keep_their_names_apart(recorder: Recorder) -> None:
 
 
 def test_attachment_names_cannot_leave_the_directory(recorder: Recorder) -> None:
-    """A name is one file name, whatever it holds."""
+    """Any name becomes one file name."""
     path = recorder.attach("../../etc/x y", "a")
     assert path.parent == recorder.directory
 
 
 def test_series_kinds_follow_from_names(recorder: Recorder) -> None:
-    """The first word of a series' name tells how to draw it."""
+    """The first word of a series' name decides how it is drawn."""
     kinds = {}
     for name in ("heartbeat-alpha", "dns", "inodes /", "address .15", "load"):
         path = recorder.series(name, [Point(0, 1), (1, 2), (2, 3, "x")])
@@ -142,7 +142,7 @@ def test_a_key_cut_off_is_still_a_key() -> None:
     ],
 )
 def test_seeds_with_passwords_are_refused(recorder: Recorder, seed: str) -> None:
-    """Evidence that sets a password is refused, without telling it."""
+    """Evidence that sets a password is refused; the error does not contain it."""
     with pytest.raises(HarnessError, match="sets a secret") as caught:
         recorder.attach("user-data", seed)
     assert "hunter2" not in str(caught.value)
@@ -182,7 +182,7 @@ def test_collected_files_are_scrubbed(tmp_path: Path) -> None:
     ],
 )
 def test_scrubbed_json_is_still_json(tmp_path: Path, value: dict[str, str]) -> None:
-    """A journal stays readable by machines, whatever was cut out of it."""
+    """A journal stays valid JSON after redaction."""
     path = tmp_path / "journal.json"
     path.write_text(json.dumps(value) + "\n")
     scrub(tmp_path)

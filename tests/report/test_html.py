@@ -133,7 +133,7 @@ def test_same_results_same_bytes(directory: Path) -> None:
 
 
 def test_a_torn_series_does_not_cost_the_report(tmp_path: Path) -> None:
-    """A drawing that fails is told in its place."""
+    """A drawing that fails is replaced by the reason."""
     samples.lay_out(tmp_path)
     (tmp_path / "evidence/switch/series-dns.json").write_text("{")
     report.write(samples.results(), tmp_path)

@@ -96,7 +96,7 @@ def test_provenance_is_in_the_properties(root: ET.Element) -> None:
 
 
 def test_console_garbage_is_writable(root: ET.Element) -> None:
-    """Control characters, which XML cannot hold, do not spoil the file."""
+    """Control characters, which XML cannot hold, keep the file valid."""
     swap = next(c for c in root.iter("testcase") if c.attrib["name"] == "test_swap")
     failure = swap.find("failure")
     assert failure is not None

@@ -59,7 +59,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_all_faults_of_a_file_in_one_error(tmp_path: Path) -> None:
-    """A file that is no results file is told with every fault."""
+    """Every mistake of a file that is no results file is reported."""
     path = tmp_path / "results.json"
     path.write_text('{"schema": 2, "run": {"id": 1}, "extra": 0}')
     with pytest.raises(InputError) as caught:

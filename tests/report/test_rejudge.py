@@ -101,7 +101,7 @@ def test_the_reason_follows_the_facts() -> None:
     ],
 )
 def test_torn_and_foreign_texts_are_refused(check: CheckResult, problem: str) -> None:
-    """Whatever a report could say that no reader should meet."""
+    """Texts that no report may show."""
     found = misworded(kept("passed", "", check))
     assert any(problem in text for text in found)
 

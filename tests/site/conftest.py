@@ -31,7 +31,7 @@ def network() -> NetworkSpec:
 def capable() -> None:
     """Skip, saying what is missing, where namespaces are not allowed.
 
-    Asked with a bare `unshare`, so that a fault of ours can never read as a skip.
+    Asked with a bare `unshare`, so that an error of the harness never skips a test.
     """
     argv = [*unshare(rootless=os.geteuid() != 0), "true"]
     tried = run(argv, deadline=Deadline.after(10, "namespaces"))

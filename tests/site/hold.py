@@ -1,4 +1,4 @@
-"""Open a site with everything on it, tell its PIDs, and wait to be killed.
+"""Open a site with everything on it, print its PIDs, and wait to be killed.
 
 hold.py DIRECTORY {once|again}
 """
@@ -26,7 +26,7 @@ NETWORK = NetworkSpec(
 
 
 def furnish(site: Site, stack: ExitStack) -> None:
-    """Put on the site whatever a run may have on it."""
+    """Put everything on the site that a run may have on it."""
     dev = stack.enter_context(site.lan_host("dev", IPv4Address("10.42.97.15")))
     stack.enter_context(site.watch_address(dev.ip))
     stack.enter_context(site.watch_dns("dev.example.org"))

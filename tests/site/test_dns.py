@@ -20,7 +20,7 @@ DEV, TEMPORARY = IPv4Address("10.42.97.15"), IPv4Address("10.42.97.16")
 
 
 def test_a_name_of_the_spec_has_its_address(site: Site) -> None:
-    """An A record without a life time of its own: nobody may keep it."""
+    """An A record has TTL 0: no resolver may cache it."""
     assert site.dns.query(NAME) == Answer((DEV,), "NOERROR", 0)
 
 
@@ -80,7 +80,7 @@ def test_options_reach_the_real_dnsmasq(site: Site) -> None:
 
 
 def test_a_dead_name_server_is_no_answer_and_no_pid(site: Site) -> None:
-    """Silence is told from NXDOMAIN; asking for the PID says that it died."""
+    """Silence differs from NXDOMAIN; asking for the PID reports the end."""
     kill(site.dns.pid)
 
     with pytest.raises(ProcessFailed, match="dnsmasq is not running"):

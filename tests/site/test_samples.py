@@ -32,7 +32,7 @@ def test_an_outage_lasts_until_the_next_answer() -> None:
 
 
 def test_an_outage_that_the_watch_did_not_outlive() -> None:
-    """It is marked, so that nobody takes its length for the whole."""
+    """It is marked, because its length is not the whole one."""
     assert samples.outages(pings(True, False, False)) == [Outage(1, 2, ended=False)]
 
 
@@ -49,7 +49,7 @@ def test_no_samples_is_not_no_outage() -> None:
 
 
 def test_owners_are_told_by_their_changes() -> None:
-    """Silence is an owner too: nobody."""
+    """Silence is an empty set of owners."""
     seen = ["a", "a", "a b", "b a", "", "b"]
     arps = [Sample(float(at), "arp", bool(m), m) for at, m in enumerate(seen)]
     assert samples.owners(arps) == [

@@ -1,4 +1,4 @@
-"""The sandbox's end: whatever kills its owner, nothing of it stays."""
+"""The sandbox's end: after any end of its owner, no process of it stays."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_killed_nsenter_takes_its_command_with_it(
 def test_a_capsule_lost_on_the_way_is_said_once(
     network: NetworkSpec, tmp_path: Path
 ) -> None:
-    """Its end under us: asking is an error of ours, leaving is not another one."""
+    """Its early end: using it is a HarnessError, leaving it raises no other one."""
 
     def body() -> None:
         with (
@@ -285,7 +285,7 @@ def test_an_ordinary_user_has_a_whole_site(
 
 @pytest.fixture
 def ordinary_user() -> list[str]:
-    """Build the words that run a program as nobody, or skip."""
+    """Build the words that run a program as user `nobody`, or skip."""
     if os.geteuid() != 0:
         pytest.skip("this user is one: every other test of this room is this test")
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]

@@ -40,7 +40,7 @@ def ignorant_client(site: Site) -> None:
 
 
 def test_a_healthy_address_answers_every_question(site: Site) -> None:
-    """All kinds are sampled every 50 ms, closed ports are told from open ones."""
+    """All kinds are sampled every 50 ms; closed ports differ from open ones."""
     with (
         site.lan_host("dev", DEV, OLD_MAC) as dev,
         site.serve(dev, 8080),
@@ -97,7 +97,7 @@ def test_a_hung_address_does_not_stretch_the_period(site: Site) -> None:
 
 
 def test_two_owners_are_seen_together_and_apart(site: Site) -> None:
-    """Who answers for the address is told by time, the impostor included."""
+    """The answering MACs are known over time, those of an impostor included."""
     with site.watch_address(DEV, tcp=[]) as watch:
         with site.lan_host("old", DEV, OLD_MAC):
             watch.wait_for("arp", ok=True, deadline=soon())

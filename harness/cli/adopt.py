@@ -10,7 +10,6 @@ import typer
 
 from harness.cli.inputs import DEFAULT_ACCEL, DEFAULT_FLEET, AccelChoice, FleetFile
 from harness.cli.say import out
-from harness.cli.series import must_have_suites
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
 from harness.machine.adopted import read
@@ -49,7 +48,6 @@ def adopt(
     units = read(unit)
     order = [*units.before, units.main]
     out.print(" → ".join(one.name for one in order), markup=False)
-    must_have_suites()
     argv = [
         *(sys.executable, "-m", "pytest", "-n", "0"),
         *(word for each in _CRITERIA for word in ("--criterion", each)),

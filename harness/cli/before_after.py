@@ -11,7 +11,7 @@ import typer
 
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import err, out, show, table
-from harness.cli.series import RunSeries, must_have_suites, observe, recorded
+from harness.cli.series import RunSeries, observe, recorded
 from harness.criteria import BY_ID, DECIDING, Verdict
 from harness.errors import HarnessError
 from harness.fault import Ruling, judge, load
@@ -64,7 +64,6 @@ def before_after(
     ),
 ) -> None:
     """Run the same tests on the old world and on the new one, and compare."""
-    must_have_suites()
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]

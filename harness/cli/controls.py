@@ -14,7 +14,7 @@ import typer
 from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
-from harness.cli.series import RESULTS, RunSeries, must_have_suites, observe, recorded
+from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
 from harness.errors import InputError
 from harness.fault import Fault, Ruling, built_in, judge, load
@@ -79,7 +79,6 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     if listing:
         _print_list(chosen)
         return
-    must_have_suites()
     if into is not None and not (into / RESULTS).is_file():
         raise InputError(f"--into {into}: there is no {RESULTS} in it")
     options = ["--accel", accel.value]

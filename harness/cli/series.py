@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from harness import report
 from harness.cli.say import err
-from harness.errors import InputError
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, spawn
 from harness.report.model import ControlResult, Results, RunSummary
@@ -24,20 +23,11 @@ if TYPE_CHECKING:
     from harness.fault import Fault, Ruling
 
 RESULTS = "results.json"
-SUITES = Path("suites")
 _GRACE_S = 60.0  # machines have to be taken down
 # A run ends, in good order, when whoever began it is gone, by SIGKILL too.
 _MORTAL = ("setpriv", "--pdeathsig=TERM", "--")
 # A line that the plugin prints while a run goes on: when, and what.
 _LIVE = re.compile(r"^ *\d+\.\d s")
-
-
-def must_have_suites() -> None:
-    """Refuse to run where there are none. Raises InputError."""
-    if not SUITES.is_dir():
-        raise InputError(
-            f"there is no {SUITES} here", hint="run it where the suites are"
-        )
 
 
 class RunSeries:

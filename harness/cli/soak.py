@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
-from harness.cli.series import RunSeries, must_have_suites
+from harness.cli.series import RunSeries
 from harness.criteria import DECIDING, Verdict
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def soak(
     ),
 ) -> None:
     """Judge a healthy system many times in a row; no verdict may ever change."""
-    must_have_suites()
     # What `make accept` decides the five by: a criterion's name would bring the tests
     # that take minutes each along.
     options = ["-m", "not thorough"]

@@ -1,8 +1,8 @@
 """The pytest door: options, markers, fixtures; the rest registers only when needed.
 
-Loaded by `pytest_plugins` in the top-level conftest. A run of the instrument's own
-tests never opens a report: the session plugin is registered only when something beside
-`tests/` was asked for, and opens a report only when it sees a test of a suite.
+Loaded by an entry point of the package. A run of the instrument's own tests never opens
+a report: the session plugin is registered only when something outside of `tests/` was
+asked for, and opens a report only when it sees a test of a suite.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import InputError
+from harness.plugin import places
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS, SETTINGS, Settings, is_worker, parse
 
@@ -24,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("acceptance", "acceptance of a migration on throwaway VMs")
     for option in OPTIONS:
         group.addoption(option.name, **option.keywords)
+    parser.addini(
+        places.INI,
+        "directories or installed packages that --criterion and --list-criteria search",
+        type="args",
+        default=list(places.DEFAULT),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

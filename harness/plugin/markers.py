@@ -10,9 +10,10 @@ from harness import criteria
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     import pytest
+
+    from harness.plugin.places import SuitePlaces
 
 MARKERS = (
     "criterion(*ids): the rows of the register that this test judges",
@@ -55,9 +56,9 @@ def subject_of(item: pytest.Item) -> Subject:
     )
 
 
-def of_a_suite(item: pytest.Item, suites: Path) -> bool:
+def of_a_suite(item: pytest.Item, suites: SuitePlaces) -> bool:
     """Whether a test judges the subject rather than the instrument."""
-    if item.path.is_relative_to(suites) or item.get_closest_marker("criterion"):
+    if suites.below(item.path) is not None or item.get_closest_marker("criterion"):
         return True
     return not _MACHINE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 

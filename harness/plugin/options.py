@@ -10,6 +10,8 @@ import pytest
 from harness import criteria
 from harness.errors import InputError
 from harness.host import Accel
+from harness.plugin import places
+from harness.plugin.places import SuitePlaces
 from harness.plugin.selection import Selection
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class Settings:
     """What the command line asked for."""
 
     root: Path
-    suites: Path
+    suites: SuitePlaces
     fleet: Path
     fleet_given: bool
     accel: Accel
@@ -180,7 +182,7 @@ _NARROWING = {
 def parse(config: pytest.Config) -> Settings:
     """Turn options into settings. Raises UsageError."""
     root = config.rootpath
-    suites = root / "suites"
+    suites = SuitePlaces.of(root, config.getini(places.INI))
     listing = bool(config.getoption("--list-criteria"))
     selected = Selection(
         tuple(config.getoption("--criterion")),
@@ -189,10 +191,10 @@ def parse(config: pytest.Config) -> Settings:
     )
     pathless = config.args_source is not pytest.Config.ArgsSource.ARGS
     if pathless and (listing or selected):
-        config.args = [str(suites)]
-    paths = [_path(config, arg) for arg in config.args]
+        config.args = [str(directory) for directory in suites.all]
+    paths = [places.path_of(config, arg) for arg in config.args]
     narrowed = [f for f, name in _NARROWING.items() if config.getoption(name, None)]
-    whole = not selected and any(suites.is_relative_to(path) for path in paths)
+    whole = not selected and suites.covered_by(paths)
     settings = Settings(
         root=root,
         suites=suites,
@@ -211,7 +213,10 @@ def parse(config: pytest.Config) -> Settings:
         ),
         adopted=str(config.getoption("--adopt-vm")),
         thorough=bool(config.getoption("--thorough")) or not whole,
-        wants_suites=any(not p.is_relative_to(root / "tests") for p in paths),
+        wants_suites=any(
+            not path.is_relative_to(root / "tests") or suites.touched_by(path)
+            for path in paths
+        ),
         full=whole and not narrowed,
         selection=_selection(config, narrowed, selected),
     )
@@ -241,10 +246,6 @@ def _refuse(config: pytest.Config, settings: Settings) -> None:
         raise pytest.UsageError(
             "--keep-machines needs the terminal that -n takes away: leave out -n"
         )
-
-
-def _path(config: pytest.Config, arg: str) -> Path:
-    return (config.invocation_params.dir / arg.partition("::")[0]).resolve()
 
 
 def _given(config: pytest.Config, option: str, default: Path) -> Path:

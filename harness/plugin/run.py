@@ -95,6 +95,7 @@ def current(item: pytest.Item) -> Current:
     found = item.stash.get(CURRENT, None)
     if found is None:
         raise pytest.UsageError(
-            f"{item.nodeid} uses a fixture of the suites, but lies under tests/"
+            f"{item.nodeid} uses a fixture of the suites, but lies under tests/, which"
+            " `acceptance_suites` of pytest's configuration does not list"
         )
     return found

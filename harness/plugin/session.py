@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from harness.plugin.options import Settings
+    from harness.plugin.places import SuitePlaces
     from harness.plugin.run import Run
     from harness.report.journal import Event
 
@@ -84,7 +86,7 @@ class Tests:
             ours = self._select(config, items, ours)
         taken: set[str] = set()
         for item in ours:
-            item.stash[NAME] = _name(item, taken)
+            item.stash[NAME] = _name(item, self.settings.suites, taken)
             budget.take_over(item)
             subject = subject_of(item)
             self.seen[item.nodeid] = Collected(
@@ -260,11 +262,10 @@ def _skip_reason(report: pytest.TestReport) -> str:
     return report.longreprtext
 
 
-def _name(item: pytest.Item, taken: set[str]) -> str:
+def _name(item: pytest.Item, suites: SuitePlaces, taken: set[str]) -> str:
     file, _, rest = item.nodeid.partition("::")
-    parts = [*file.removesuffix(".py").split("/"), *rest.split("::")]
-    if parts[0] == "suites":
-        del parts[0]
+    path = suites.below(item.path) or Path(file)
+    parts = [*path.with_suffix("").parts, *rest.split("::")]
     name = slug(".".join(part.removeprefix("test_") for part in parts))
     if name in taken:
         name = f"{name}-{sha256(item.nodeid.encode()).hexdigest()[:8]}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
 [pytest]
-addopts = --import-mode=importlib -p no:cacheprovider -p timeout
+addopts = --import-mode=importlib -p no:cacheprovider -p timeout -p harness.plugin
 """
 SUITE = """\
 import pytest
@@ -46,7 +46,6 @@ def project(place: Path, **changed: str) -> Path:
     `changed` replaces what is written into the suite of `gc-no-estale`.
     """
     (place / "pytest.ini").write_text(CONFIG)
-    (place / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     for criterion in DECIDING:
         about = criterion in SharedHost.expects
         filling = {

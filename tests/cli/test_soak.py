@@ -72,9 +72,8 @@ def lay_out(project: Path, texts: dict[str, str]) -> dict[str, str]:
     """Write a suite for each deciding criterion; return the environment for a run."""
     (project / "pytest.ini").write_text(
         "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider -p timeout"
-        " -p xdist\n"
+        " -p xdist -p harness.plugin\n"
     )
-    (project / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     for criterion in DECIDING:
         file = project / "suites" / criterion / "test_it.py"
         file.parent.mkdir(parents=True, exist_ok=True)

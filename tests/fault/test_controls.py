@@ -19,8 +19,8 @@ FILES = {
     "pytest.ini": """\
         [pytest]
         addopts = --import-mode=importlib -p no:cacheprovider -p timeout
+          -p harness.plugin
         """,
-    "conftest.py": 'pytest_plugins = ["harness.plugin"]\n',
     "suites/test_store.py": """\
         import pytest
 

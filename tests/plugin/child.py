@@ -27,6 +27,7 @@ _INI = """\
 [pytest]
 testpaths = tests
 addopts = -ra --import-mode=importlib -p no:cacheprovider -p xdist -p timeout
+  -p harness.plugin
 filterwarnings = error
 strict = true
 """
@@ -43,7 +44,6 @@ class Child:
         """Lay out a project; `files` maps paths to their (indented) content."""
         (directory / "pytest.ini").write_text(_INI)
         (directory / "tests").mkdir()
-        (directory / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
         for name, content in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,6 @@ def test_a_host_without_programs_is_one_message(
     programs = (("no-such-emulator", "emulator"), ("no-such-tool", "tools"))
     (tmp_path / "conftest.py").write_text(
         f"from harness.host import doctor\ndoctor.PROGRAMS = {programs}\n"
-        'pytest_plugins = ["harness.plugin"]\n'
     )
     ended = child.run("suites")
     assert ended.rc == 2

@@ -1,3 +1,0 @@
-"""Load the acceptance plugin; everything else lives in `harness`."""
-
-pytest_plugins = ["harness.plugin"]

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         sessions_unchanged,
     )
     from harness.machine import Machine, log_in
-    from harness.machine.adopted import AdoptedMachine, CommandLine, Units
+    from harness.shell import CommandLine, Units, UnitShell
     from harness.site import (
         USER,
         AddressWatch,
@@ -81,7 +81,6 @@ __all__ = [
     "TALKER",
     "USER",
     "AddressWatch",
-    "AdoptedMachine",
     "Bootloader",
     "Budgets",
     "Bystander",
@@ -118,6 +117,7 @@ __all__ = [
     "Site",
     "SystemState",
     "Trace",
+    "UnitShell",
     "Units",
     "Verification",
     "Visitor",
@@ -169,7 +169,7 @@ _MODULES = {
         "heartbeat_complete heartbeat_uninterrupted sessions_unchanged"
     ),
     "harness.machine": "Machine log_in",
-    "harness.machine.adopted": "AdoptedMachine CommandLine Units",
+    "harness.shell": "CommandLine UnitShell Units",
     "harness.site": "USER AddressWatch DnsWatch Door Page Sample Site Trace Visitor",
     "harness.stage": "HEARTBEATS MASTER_KEY OLD TALKER address_changed",
     "harness.testbed": "MachineFactory",

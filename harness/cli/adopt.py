@@ -12,8 +12,8 @@ from harness.cli.inputs import DEFAULT_ACCEL, DEFAULT_FLEET, AccelChoice, FleetF
 from harness.cli.say import out
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
-from harness.machine.adopted import read
 from harness.process import spawn
+from harness.shell import read
 
 _GRACE_S = 60.0
 _CRITERIA = ("shell-lifecycle", "shell-options")
@@ -45,7 +45,7 @@ def adopt(
         known = ", ".join(loaded.vms)
         mistake = Mistake("command line", "--vm", vm, f"one of: {known}")
         raise InputError("there is no such machine", [mistake])
-    units = read(unit)
+    units = read(unit, vm)
     order = [*units.before, units.main]
     out.print(" → ".join(one.name for one in order), markup=False)
     argv = [

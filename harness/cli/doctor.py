@@ -10,7 +10,7 @@ from harness.cli.say import err, out, show, table
 def doctor() -> None:
     """Say what this computer can do, and how to mend what is missing."""
     from harness import host  # noqa: PLC0415 - see the package's docstring
-    from harness.machine import weight  # noqa: PLC0415 - same
+    from harness.shell import weight  # noqa: PLC0415 - same
 
     with err.status("looking, and booting a kernel under KVM where there is one"):
         findings = [*host.examine(), weight.finding()]

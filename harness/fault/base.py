@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.qemu import MachinePlan
+    from harness.shell import Shell
     from harness.site import Site
     from harness.stage import RunInputs
 
@@ -32,8 +33,8 @@ class Fault:
 
     Subclass it with a docstring whose first paragraph says what goes wrong, name the
     checks that must fail, and override the hooks that are needed; each does nothing by
-    default. `alter_command_line`, `inject_once` and `inject` see only the machines
-    named in `machines`.
+    default. All but `alter_spec` and `alter_network` see only the machines named in
+    `machines`.
     """
 
     name: ClassVar[str] = ""
@@ -50,9 +51,9 @@ class Fault:
     machines: ClassVar[frozenset[str]] = frozenset({"dev"})
     after: ClassVar[str] = "onboarded"
     """The stage whose machine `inject_once` gets; later ones are built on it."""
-    shell: ClassVar[Literal["vm", "microvm"]] = "vm"
-    """What those machines run in: `microvm` is the old world, which boots for each test
-    on a host's kernel and store, its `host_store`."""
+    microvm: ClassVar[bool] = False
+    """Whether those machines are microvms, which boot for each test on a host's kernel
+    and store (`Machine.shell.host_store`)."""
     benign: ClassVar[bool] = False
     """Harmless: nothing at all may fail."""
     fast: ClassVar[bool] = False
@@ -70,6 +71,11 @@ class Fault:
         """
         return plan
 
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Change what is done around a machine: wrap its shell in an `AlteredShell`."""
+        _ = site
+        return shell
+
     def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
         """Change the machine once, after stage `after`; the result is saved again.
 
@@ -78,6 +84,12 @@ class Fault:
 
     def inject(self, machine: Machine) -> None:
         """Change a machine each time that a test gets it."""
+
+    def after_rebuild(self, machine: Machine) -> None:
+        """Act after each `nixos-rebuild` that was waited for."""
+
+    def after_collection(self, machine: Machine) -> None:
+        """Act after each garbage collection that was waited for."""
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Change the LAN for the length of a test."""

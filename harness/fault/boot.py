@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import configure, follow, run
+from harness.fault.means import configure, run
 from harness.qemu.microvm import HostKernel, direct_boot
 
 if TYPE_CHECKING:
@@ -201,14 +201,10 @@ class OtherInitrd(Fault):
     )
     scenario = "new-kernel"
 
-    def inject(self, machine: Machine) -> None:
-        """After each rebuild, pad the initrd of the entry that is booted next."""
-
-        def pad() -> None:
-            entry = machine.system.bootloader().default
-            files = entry.initrd_files if entry else ()
-            if not files or files[0] is None:
-                raise MachineError(f"{machine.name} has no initrd in its boot menu")
-            run(machine, f"head -c 512 /dev/zero >>{files[0]}\nsync")
-
-        follow(machine.system, "rebuild", pad)
+    def after_rebuild(self, machine: Machine) -> None:
+        """Pad the initrd of the entry that is booted next."""
+        entry = machine.system.bootloader().default
+        files = entry.initrd_files if entry else ()
+        if not files or files[0] is None:
+            raise MachineError(f"{machine.name} has no initrd in its boot menu")
+        run(machine, f"head -c 512 /dev/zero >>{files[0]}\nsync")

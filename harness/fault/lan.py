@@ -8,23 +8,29 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from harness.deadline import Deadline, poll, tick
 from harness.fault.base import must_fail
-from harness.fault.means import OUTPUT, follow, nft, run
+from harness.fault.means import OUTPUT, nft, run
 from harness.fault.network import LanFault, network_file
+from harness.shell import AlteredShell
 from harness.site.dnsmasq import PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from harness.machine import Machine
+    from harness.shell import Shell
     from harness.site import LanHost, Site
 
 CRITERION = "swap-keeps-address"
 ROLLBACK = "swap-rollback"
 # What the large ping and lab's long page both exceed, and nothing else does.
 _HOLE = 1400
+# For an emulated guest to end, whatever else runs on this computer.
+_STOP_S = 180.0
 _OLD_IPV6 = "2001:db8:97::15"
 
 
@@ -172,22 +178,38 @@ class ColdRollback(Rollback):
     machines = frozenset({"old"})
 
     def inject(self, machine: Machine) -> None:
-        """Have it boot in the place of plugging its cable in, and not fast."""
+        """Have its web server start at the next boot."""
+        serve = f"python3 -m http.server {machine.lab.port} -d /srv"
+        unit = f"[Service]\nExecStart=/usr/bin/env {serve}\n"
+        install = "[Install]\nWantedBy=multi-user.target\n"
+        machine.write_file("/etc/systemd/system/cold-lab.service", unit + install)
+        run(machine, "systemctl enable --quiet cold-lab\nsync")
 
-        def boot() -> None:
-            began = time.monotonic()
-            machine.shutdown()
-            tick(began, self.budget_s + 5, 1)
-            machine.start()
-            lab = f"python3 -m http.server {machine.lab.port} -d /srv"
-            run(machine, f"systemd-run --quiet --unit=old-lab {lab}")
-
-        vars(machine)["unblock_network"] = boot
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Have it boot instead of plugging its cable in, and not fast."""
+        _ = site
+        return _Cold(shell, self.budget_s + 5)
 
     @property
     def budget_s(self) -> float:
         """How long going back may take."""
         return self._fleet.budgets.swap_rollback_s if self._fleet else 0.0
+
+
+class _Cold(AlteredShell):
+    def __init__(self, inner: Shell, down_s: float) -> None:
+        super().__init__(inner)
+        self._down_s = down_s
+
+    @override
+    def set_link(self, *, up: bool) -> None:
+        if not up:
+            super().set_link(up=False)
+            return
+        began = time.monotonic()
+        self.stop(Deadline.after(_STOP_S, "the old VM to shut down"))
+        tick(began, self._down_s, 1)
+        self.start(Deadline.after(_STOP_S, "the old VM's QEMU"))
 
 
 class RollbackUnseen(Rollback):
@@ -223,12 +245,22 @@ class RollbackRenamed(Rollback):
     expects = must_fail(ROLLBACK, "DNS never gives a wrong or missing answer")
     machines = frozenset({"old"})
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Change the record as the old VM's cable is plugged in."""
-        site = machine.site
         name = self.name_of(self.move.final, site)
-        rename = partial(site.dns.set, name, self.move.temporary)
-        follow(machine, "unblock_network", rename)
+        return _Renames(shell, partial(site.dns.set, name, self.move.temporary))
+
+
+class _Renames(AlteredShell):
+    def __init__(self, inner: Shell, rename: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._rename = rename
+
+    @override
+    def set_link(self, *, up: bool) -> None:
+        super().set_link(up=up)
+        if up:
+            self._rename()
 
 
 class RollbackFiltered(Rollback):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from harness.errors import MachineError
+from harness.shell import AlteredShell
 from harness.site import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from harness.deadline import Deadline
     from harness.machine import Machine
+    from harness.shell import Shell
+    from harness.site import Site
 
 MODULE = "/etc/nixos/fault.nix"
 OUTPUT = "type filter hook output priority 0"
@@ -89,23 +93,23 @@ def nft(family: str, hook: str, *rules: str) -> str:
     return shlex.join(["/usr/sbin/nft", "; ".join(steps)])
 
 
-def leave_tap(machine: Machine, verb: str) -> None:
-    """Have the machine's tap be there again after each call of `verb`."""
-    script = layout.tap_up_script(layout.tap_name(machine.name))
+class LeavesTap(AlteredShell):
+    """Its tap is there again after a crash, and after the VM was removed."""
 
-    def leave() -> None:
-        machine.site.sandbox.script(script, "a tap to be left behind")
+    def __init__(self, inner: Shell, site: Site) -> None:
+        super().__init__(inner)
+        self._site = site
 
-    follow(machine, verb, leave)
+    @override
+    def crash(self) -> None:
+        super().crash()
+        self._leave()
 
+    @override
+    def retire(self, deadline: Deadline) -> None:
+        super().retire(deadline)
+        self._leave()
 
-def follow(subject: object, verb: str, action: Callable[[], object]) -> None:
-    """Have `action` come right after each call of `verb`, a machine's or a view's."""
-    original = getattr(subject, verb)
-
-    def both(*args: object, **options: object) -> object:
-        result = original(*args, **options)
-        action()
-        return result
-
-    setattr(subject, verb, both)
+    def _leave(self) -> None:
+        script = layout.tap_up_script(self.tap)
+        self._site.sandbox.script(script, "a tap to be left behind")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import MachineError
 from harness.fault import boot, inodes, store
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import follow, run
-from harness.machine import MicroVm
+from harness.fault.means import run
 
 if TYPE_CHECKING:
     from harness.machine import Machine
+    from harness.shell import HostStore
 
 _READS = "every file of every live closure reads back"
 
@@ -28,19 +28,27 @@ class SharedStore(Fault):
     source = "microvm.nix#466, #134, #364; kernel fs/overlayfs/super.c"
     expects = must_fail(store.CRITERION, _READS)
     scenario: ClassVar[str | tuple[str, ...]] = "old-generations"
-    shell = "microvm"
+    microvm = True
 
     def inject(self, machine: Machine) -> None:
-        """Use a tool of the host's; have the host collect when the guest has."""
-        if not isinstance(machine, MicroVm):
-            raise MachineError(f"{machine.name} runs on no host's store")
-        tool = machine.host_store.host.tool
+        """Use a tool of the host's that the host has no root for."""
+        tool = _store(machine).host.tool
         run(
             machine,
             f"systemd-run --quiet --unit=devshell {tool}/bin/devshell-tool\n"
             "sleep 1\nsystemctl is-active --quiet devshell",
         )
-        follow(machine.store, "collect_garbage", machine.host_store.collect_garbage)
+
+    def after_collection(self, machine: Machine) -> None:
+        """Have the host collect when the guest has."""
+        _store(machine).collect_garbage()
+
+
+def _store(machine: Machine) -> HostStore:
+    store = machine.shell.host_store
+    if store is None:
+        raise MachineError(f"{machine.name} runs on no host's store")
+    return store
 
 
 class SharedHost(SharedStore):

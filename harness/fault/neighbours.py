@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from harness.deadline import tick
+from typing_extensions import override
+
+from harness.deadline import Deadline, tick
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import follow, run
+from harness.fault.means import run
 from harness.fault.network import LanFault
+from harness.shell import AlteredShell
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.fleet import Fleet
     from harness.machine import Machine
+    from harness.qemu import Emulator
+    from harness.shell import Shell
     from harness.site import Site
 
 CONSUMERS = "two-consumers"
@@ -23,6 +28,8 @@ PARALLEL = "parallel-on-temporary-ip"
 
 _SAME_PROCESS = "the bystander's QEMU is the same process"
 _NO_LOSS = "not one probe of the bystander is lost"
+_START_S = 60.0
+_PAUSE_S = 2.0
 _PLACES = ("/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub")
 
 
@@ -40,25 +47,35 @@ class OneMac(Fault):
         return fleet.model_copy(update={"vms": {**fleet.vms, "openclaw": twin}})
 
 
-class Acquainted(Fault):
-    """One that has to do with two machines, the second of which meets the first."""
+class OneHost(Fault):
+    """Two machines on one host, of which the second gets at the first."""
 
     machines = frozenset({"dev", "openclaw", "old"})
 
     def __init__(self) -> None:
-        self._met: list[Machine] = []
+        self._first: Shell | None = None
 
-    def inject(self, machine: Machine) -> None:
-        """Wait for the second."""
-        self._met.append(machine)
-        if len(self._met) == 2:  # noqa: PLR2004 - a pair
-            self.meet(*self._met)
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Wait for the second, in the order in which the test gets them."""
+        if self._first is None:
+            self._first = shell
+            return shell
+        return self.join(self._first, shell, site)
 
-    def meet(self, first: Machine, second: Machine) -> None:
-        """Do what the fault is about, in the order in which the test got them."""
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
+        """Return a shell for the second that does what the fault is about."""
+        raise NotImplementedError
 
 
-class Cloned(Acquainted):
+class Joined(AlteredShell):
+    """The shell of a machine that has another one next to it."""
+
+    def __init__(self, inner: Shell, other: Shell) -> None:
+        super().__init__(inner)
+        self.other = other
+
+
+class Cloned(Fault):
     """Openclaw was made from a copy of dev's disk: machine-id, ssh host key."""
 
     name = "openclaw-is-a-clone-of-dev"
@@ -70,13 +87,20 @@ class Cloned(Acquainted):
     )
     scenario = "identities"
 
-    def meet(self, first: Machine, second: Machine) -> None:
-        """Copy what tells machines apart."""
-        for path in _PLACES:
-            second.write_file(path, first.read_file(path))
+    machines = frozenset({"dev", "openclaw"})
+
+    def __init__(self) -> None:
+        self._met: list[Machine] = []
+
+    def inject(self, machine: Machine) -> None:
+        """Copy what distinguishes machines from the first one to the second."""
+        for first in self._met:
+            for path in _PLACES:
+                machine.write_file(path, first.read_file(path))
+        self._met.append(machine)
 
 
-class RestartedTogether(Acquainted):
+class RestartedTogether(OneHost):
     """Both units are part of one: where one ends, the other is started again."""
 
     name = "crash-of-one-restarts-the-other"
@@ -84,17 +108,21 @@ class RestartedTogether(Acquainted):
     expects = must_fail(CONSUMERS, _SAME_PROCESS)
     scenario = "first-changes"
 
-    def meet(self, first: Machine, second: Machine) -> None:
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
         """Restart the bystander, which comes first, as the other's crash is over."""
-
-        def restart() -> None:
-            first.crash()
-            first.start()
-
-        follow(second, "crash", restart)
+        _ = site
+        return _RestartsOther(second, first)
 
 
-class SharedInit(Acquainted):
+class _RestartsOther(Joined):
+    @override
+    def crash(self) -> None:
+        super().crash()
+        self.other.crash()
+        self.other.start(Deadline.after(_START_S, "the other's QEMU"))
+
+
+class SharedInit(OneHost):
     """One's init is shared, and holds up the other machine for a while."""
 
     name = "init-of-one-pauses-the-other"
@@ -102,13 +130,32 @@ class SharedInit(Acquainted):
     expects = must_fail(CONSUMERS, _NO_LOSS)
     scenario = "first-changes"
 
-    def meet(self, first: Machine, second: Machine) -> None:
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
         """Stop the bystander's processors until the other has started."""
-        follow(second, "shutdown", lambda: first.qmp().execute("stop"))
-        follow(second, "start", lambda: first.qmp().execute("cont"))
+        _ = site
+        return _HoldsUpOther(second, first)
 
 
-class TapsDropped(Acquainted):
+class _HoldsUpOther(Joined):
+    _held = False
+
+    @override
+    def stop(self, deadline: Deadline) -> None:
+        super().stop(deadline)
+        self.other.emulator.qmp.execute("stop")
+        self._held = True
+
+    @override
+    def start(self, deadline: Deadline) -> Emulator:
+        emulator = super().start(deadline)
+        if self._held:
+            tick(time.monotonic(), _PAUSE_S, 1)
+            self.other.emulator.qmp.execute("cont")
+            self._held = False
+        return emulator
+
+
+class TapsDropped(OneHost):
     """The bridge is made anew at a crash, and the other's tap is not put back."""
 
     name = "bridge-restart-drops-the-taps"
@@ -116,11 +163,21 @@ class TapsDropped(Acquainted):
     expects = must_fail(CONSUMERS, _NO_LOSS, "the bystander's tap is on the bridge")
     scenario = "first-changes"
 
-    def meet(self, first: Machine, second: Machine) -> None:
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
         """Take the bystander's tap off the bridge after the other's crash."""
-        drop = f"ip link set {first.tap} nomaster"
-        sandbox = first.site.sandbox
-        follow(second, "crash", lambda: sandbox.script(drop, "a tap to be dropped"))
+        return _DropsTap(second, first, site)
+
+
+class _DropsTap(Joined):
+    def __init__(self, inner: Shell, other: Shell, site: Site) -> None:
+        super().__init__(inner, other)
+        self._site = site
+
+    @override
+    def crash(self) -> None:
+        super().crash()
+        drop = f"ip link set {self.other.tap} nomaster"
+        self._site.sandbox.script(drop, "a tap to be dropped")
 
 
 class OldTapDropped(TapsDropped):
@@ -132,7 +189,7 @@ class OldTapDropped(TapsDropped):
     scenario = "crash"
 
 
-class OldStopped(Acquainted):
+class OldStopped(OneHost):
     """The old VM is stopped while dev is still being validated."""
 
     name = "old-vm-stopped-too-early"
@@ -140,12 +197,20 @@ class OldStopped(Acquainted):
     expects = must_fail(PARALLEL, _SAME_PROCESS)
     scenario = "crash"
 
-    def meet(self, first: Machine, second: Machine) -> None:
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
         """Stop the old VM together with dev's crash."""
-        follow(second, "crash", first.crash)
+        _ = site
+        return _StopsOther(second, first)
 
 
-class OldStarved(Acquainted):
+class _StopsOther(Joined):
+    @override
+    def crash(self) -> None:
+        super().crash()
+        self.other.crash()
+
+
+class OldStarved(OneHost):
     """The host is short of memory while dev starts, and the old VM stands still."""
 
     name = "dev-starves-the-old-vm"
@@ -153,15 +218,19 @@ class OldStarved(Acquainted):
     expects = must_fail(PARALLEL, _NO_LOSS)
     scenario = "crash"
 
-    def meet(self, first: Machine, second: Machine) -> None:
+    def join(self, first: Shell, second: Shell, site: Site) -> Shell:
         """Stop the old VM's processors for two seconds after dev's crash."""
+        _ = site
+        return _StarvesOther(second, first)
 
-        def starve() -> None:
-            first.qmp().execute("stop")
-            tick(time.monotonic(), 2.0, 1)
-            first.qmp().execute("cont")
 
-        follow(second, "crash", starve)
+class _StarvesOther(Joined):
+    @override
+    def crash(self) -> None:
+        super().crash()
+        self.other.emulator.qmp.execute("stop")
+        tick(time.monotonic(), _PAUSE_S, 1)
+        self.other.emulator.qmp.execute("cont")
 
 
 class Thief(LanFault):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from harness.errors import MachineError
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import follow, run
+from harness.fault.means import run
+from harness.shell import AlteredShell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
 
+    from harness.deadline import Deadline
     from harness.fleet import Fleet, Migration
     from harness.machine import Machine
+    from harness.shell import Shell
     from harness.site import Site
 
 CRITERION = "swap-keeps-address"
@@ -142,13 +148,21 @@ class OldComesBack(LanFault):
         with self._stack:
             yield
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Have a stand-in with its MAC take its place after the shutdown."""
+        vm = shell.vm
+        return _ComesBack(shell, partial(squat, self._stack, site, vm.ip, vm.mac))
 
-        def come_back() -> None:
-            squat(self._stack, machine.site, machine.vm.ip, machine.vm.mac)
 
-        follow(machine, "shutdown", come_back)
+class _ComesBack(AlteredShell):
+    def __init__(self, inner: Shell, come_back: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._come_back = come_back
+
+    @override
+    def stop(self, deadline: Deadline) -> None:
+        super().stop(deadline)
+        self._come_back()
 
 
 class StillTemporary(LanFault):

@@ -5,15 +5,21 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from harness.fault.base import must_fail
-from harness.fault.means import follow, leave_tap
+from harness.fault.means import LeavesTap
 from harness.fault.network import LanFault
 from harness.fault.shell import WeightIgnored
+from harness.shell import AlteredShell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from harness.deadline import Deadline
     from harness.machine import Machine
+    from harness.shell import Shell
     from harness.site import Site
 
 CRITERION = "swap-retires-old"
@@ -33,14 +39,18 @@ class StillRunning(RetireFault):
     source = "microvm.nix#508"
     expects = must_fail(CRITERION, "no process of the old VM is left")
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Remove its files and nothing else."""
+        _ = site
+        return _GoesOn(shell)
 
-        def remove() -> None:
-            for path in machine.directory.iterdir():
-                path.unlink()
 
-        vars(machine)["retire"] = remove
+class _GoesOn(AlteredShell):
+    @override
+    def retire(self, deadline: Deadline) -> None:
+        _ = deadline
+        for path in self.directory.iterdir():
+            path.unlink()
 
 
 class ComesBack(RetireFault):
@@ -50,14 +60,17 @@ class ComesBack(RetireFault):
     source = "microvm.nix#509 (an instance unit that is still wanted)"
     expects = must_fail(CRITERION, "no process of the old VM is left")
 
-    def inject(self, machine: Machine) -> None:
-        """Start its unit once more, from the first step on."""
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Start it once more, from the first step on."""
+        _ = site
+        return _ComesBack(shell)
 
-        def start() -> None:
-            machine.recipe.cold = True
-            machine.unit.start(machine.deadline(15, "QEMU to come up"))
 
-        follow(machine, "retire", start)
+class _ComesBack(AlteredShell):
+    @override
+    def retire(self, deadline: Deadline) -> None:
+        super().retire(deadline)
+        self.start(deadline)
 
 
 class ImageLeft(RetireFault):
@@ -67,16 +80,20 @@ class ImageLeft(RetireFault):
     source = "the plan's PR3 (rootfs.img, 51 G)"
     expects = must_fail(CRITERION, "no image and no state of the old VM is left")
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Keep it under another name."""
-        aside = machine.site.directory / "rootfs.img.bak"
-        retire = machine.retire
+        return _KeepsImage(shell, site.directory / "rootfs.img.bak")
 
-        def keep() -> None:
-            aside.hardlink_to(machine.disk)
-            retire()
 
-        vars(machine)["retire"] = keep
+class _KeepsImage(AlteredShell):
+    def __init__(self, inner: Shell, aside: Path) -> None:
+        super().__init__(inner)
+        self._aside = aside
+
+    @override
+    def retire(self, deadline: Deadline) -> None:
+        self._aside.hardlink_to(self.disk)
+        super().retire(deadline)
 
 
 class DirectoryLeft(RetireFault):
@@ -86,14 +103,18 @@ class DirectoryLeft(RetireFault):
     source = "microvm.nix nixos-modules/host (tmpfiles, /var/lib/microvms)"
     expects = must_fail(CRITERION, "no image and no state of the old VM is left")
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Make it again."""
+        _ = site
+        return _KeepsDirectory(shell)
 
-        def make() -> None:
-            machine.directory.mkdir(mode=0o700)
-            (machine.directory / "lock").touch()
 
-        follow(machine, "retire", make)
+class _KeepsDirectory(AlteredShell):
+    @override
+    def retire(self, deadline: Deadline) -> None:
+        super().retire(deadline)
+        self.directory.mkdir(mode=0o700)
+        (self.directory / "lock").touch()
 
 
 class ImageHeld(RetireFault):
@@ -128,9 +149,9 @@ class RetiredTapLeft(RetireFault):
     source = "aleph-vm#596; nixpkgs#27070"
     expects = must_fail(CRITERION, "no tap of the old VM is left")
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Put the tap back."""
-        leave_tap(machine, "retire")
+        return LeavesTap(shell, site)
 
 
 class LeaseLeft(RetireFault):

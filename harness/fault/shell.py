@@ -7,17 +7,23 @@ from dataclasses import replace
 from signal import SIGTERM
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from harness.fault.base import Fault, must_fail
-from harness.fault.means import follow, leave_tap
+from harness.fault.means import LeavesTap
 from harness.fault.network import squat
 from harness.qemu import seed
+from harness.shell import AlteredShell, gateway_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from harness.deadline import Deadline
     from harness.fleet import Fleet
     from harness.machine import Machine
     from harness.qemu import MachinePlan
+    from harness.shell import Shell
     from harness.site import Site
 
 
@@ -40,9 +46,17 @@ class DiskRecreated(Fault):
     )
     scenario = "crash"
 
-    def inject(self, machine: Machine) -> None:
-        """Take the disk away before the second start."""
-        follow(machine, "crash", machine.disk.unlink)
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Delete the disk before the second start."""
+        _ = site
+        return _LosesDisk(shell)
+
+
+class _LosesDisk(AlteredShell):
+    @override
+    def crash(self) -> None:
+        super().crash()
+        self.disk.unlink()
 
 
 class TapLeft(Fault):
@@ -53,9 +67,9 @@ class TapLeft(Fault):
     expects = must_fail("shell-lifecycle", "no tap is left")
     scenario = "crash"
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Put the tap back after the crash."""
-        leave_tap(machine, "crash")
+        return LeavesTap(shell, site)
 
 
 class PowerCut(Fault):
@@ -66,18 +80,18 @@ class PowerCut(Fault):
     expects = must_fail("shell-lifecycle", "the guest ends by itself")
     scenario = "stop"
 
-    def inject(self, machine: Machine) -> None:
-        """Signal QEMU where the power button would be pressed."""
-        qmp = machine.qmp()
-        execute = qmp.execute
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
+        """Signal QEMU instead of asking the guest."""
+        _ = site
+        return _CutsPower(shell)
 
-        def cut(command: str, **arguments: object) -> object:
-            if command == "system_powerdown":
-                machine.emulator.signal(SIGTERM)
-                return None
-            return execute(command, **arguments)
 
-        setattr(qmp, "execute", cut)  # noqa: B010
+class _CutsPower(AlteredShell):
+    @override
+    def stop(self, deadline: Deadline) -> None:
+        self.emulator.signal(SIGTERM)
+        self.emulator.wait_end(deadline)
+        self.close()
 
 
 class RebootEnds(Fault):
@@ -103,14 +117,18 @@ class DeployRestarts(Fault):
     )
     scenario = "deploy"
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Stop and start it, as a unit without restartIfChanged = false would be."""
+        _ = site
+        return _Restarts(shell)
 
-        def restart() -> None:
-            machine.shutdown()
-            machine.start()
 
-        follow(machine, "deploy", restart)
+class _Restarts(AlteredShell):
+    @override
+    def deploy(self, options: Mapping[str, object], deadline: Deadline) -> None:
+        super().deploy(options, deadline)
+        self.stop(deadline)
+        self.start(deadline)
 
 
 class Resized(Fault):
@@ -174,9 +192,17 @@ class WeightIgnored(Fault):
     scenario = "cpuWeight"
     machines = frozenset({"dev", "openclaw"})
 
-    def inject(self, machine: Machine) -> None:
+    def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Give it no weight of its own, whatever is asked for."""
-        setattr(machine.cpu, "weighed", lambda *_: nullcontext())  # noqa: B010
+        _ = site
+        return _Weightless(shell)
+
+
+class _Weightless(AlteredShell):
+    @override
+    def weighed(self, weight: int) -> AbstractContextManager[None]:
+        _ = weight
+        return nullcontext()
 
 
 class AutostartIgnored(Fault):
@@ -209,7 +235,7 @@ class NewInstance(Fault):
 
     def inject(self, machine: Machine) -> None:
         """Have the other seed at hand."""
-        files = seed.contents(machine.vm, machine.recipe.gateway)
+        files = seed.contents(machine.vm, gateway_of(machine.site))
         old = seed.instance_id(machine.vm)
         files["meta-data"] = files["meta-data"].replace(old, f"{old}-anew")
         seed.write(machine.directory / "anew.iso", files)

@@ -15,7 +15,7 @@ from harness.guest import jobs
 from harness.guest.script import Sections, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.guest.jobs import Ended, Job
     from harness.guest.transport import Guest
@@ -131,12 +131,17 @@ class Mount:
 class Store:
     """Collects garbage in a guest and looks whether anything that lives was hurt."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(
+        self, guest: Guest, after_collection: Callable[[], None] = lambda: None
+    ) -> None:
         self._guest = guest
+        self._after_collection = after_collection
 
     def collect_garbage(self, *args: str, timeout: float = 600.0) -> Collection:
         """Run `nix-collect-garbage ARGS` to its end."""
-        return self.start_collection(*args).wait(timeout)
+        collection = self.start_collection(*args).wait(timeout)
+        self._after_collection()
+        return collection
 
     def start_collection(self, *args: str, times: int = 1) -> Collecting:
         """Start `nix-collect-garbage ARGS`, so many times in a row, and return."""

@@ -12,6 +12,8 @@ from harness.guest import boot, rebuild
 from harness.guest.script import Sections, ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.guest.boot import Bootloader
     from harness.guest.rebuild import Rebuild, Rebuilding
     from harness.guest.transport import Guest
@@ -88,8 +90,11 @@ class SystemState:
 class System:
     """Asks a guest about its generations and rebuilds it."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(
+        self, guest: Guest, after_rebuild: Callable[[], None] = lambda: None
+    ) -> None:
         self._guest = guest
+        self._after_rebuild = after_rebuild
         self._numbers = itertools.count(1)
 
     def state(self) -> SystemState:
@@ -188,7 +193,9 @@ class System:
 
         `timeout` is in seconds on an idle computer.
         """
-        return self.start_rebuild(verb, module, rollback=rollback).wait(timeout)
+        rebuilt = self.start_rebuild(verb, module, rollback=rollback).wait(timeout)
+        self._after_rebuild()
+        return rebuilt
 
 
 def parse_state(sections: Sections) -> SystemState:

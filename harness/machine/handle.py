@@ -9,9 +9,8 @@ no longer be asked is a HarnessError, unless coming back was what was asked of i
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,17 +24,19 @@ from harness.errors import (
 from harness.guest.agent import AgentTransport
 from harness.machine import records
 from harness.machine.commands import COMMAND_S, UNIT_S, Commands
-from harness.machine.cpu import Cpu
-from harness.qemu import StepLog, Unit, disk
+from harness.machine.hooks import NO_HOOKS
+from harness.qemu import disk
+from harness.shell import Cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from ipaddress import IPv4Address
     from pathlib import Path
 
-    from harness.machine.recipe import Recipe
-    from harness.qemu import Console, Emulator, Event, Qmp
+    from harness.fleet import LabSpec, Vm
+    from harness.host import Accelerator
+    from harness.machine.hooks import Hooks
+    from harness.qemu import Console, Emulator, Qmp
+    from harness.shell import Shell, StepLog
     from harness.site import Site
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ _SHUTDOWN_S = 45.0
 
 
 _PRESS_S = 4.0
-_LAUNCH_S = 15.0
+LAUNCH_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +61,32 @@ class Reboot:
 
 
 class Machine(Commands):
-    """One throwaway VM on a site. Made by `launch` and `restore`."""
+    """One throwaway VM on a site. Made by `launch`, `restore` and `adopt`.
+
+    `shell` is what its host does around it; the verbs here add the guest's part.
+    """
 
     def __init__(
         self,
         site: Site,
-        recipe: Recipe,
-        beside: Callable[[], AbstractContextManager[object]] = nullcontext,
+        shell: Shell,
+        accelerator: Accelerator,
+        *,
+        lab: LabSpec,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
-        self.vm = recipe.vm
-        self.name = recipe.vm.name
+        self.name = shell.vm.name
         self.site = site
-        self.directory = recipe.directory
-        self.accelerator = recipe.accelerator
-        self.recipe = recipe
+        self.accelerator = accelerator
+        self.shell = hooks.alter_shell(shell, site)
         self.restored_from: Path | None = None
-        self.unit = Unit(
-            self.name,
-            site,
-            init=recipe.init,
-            plan=recipe.plan,
-            journal=StepLog(self.directory / "lifecycle.jsonl"),
-            beside=beside,
-        )
         self.agent = AgentTransport(self.directory / "agent.sock", watch=self.check)
-        self.cpu = Cpu(self)
-        super().__init__(recipe.lab)
+        self.cpu = Cpu(self.shell, site)
+        super().__init__(
+            lab,
+            after_rebuild=lambda: hooks.after_rebuild(self),
+            after_collection=lambda: hooks.after_collection(self),
+        )
 
     def __repr__(self) -> str:
         state = "running" if self.running else "off"
@@ -94,9 +95,19 @@ class Machine(Commands):
     # What it runs on ----------------------------------------------------------------
 
     @property
+    def vm(self) -> Vm:
+        """Its options, as last deployed."""
+        return self.shell.vm
+
+    @property
+    def directory(self) -> Path:
+        """The state directory, with sockets and logs."""
+        return self.shell.directory
+
+    @property
     def emulator(self) -> Emulator:
         """The QEMU process of the last start."""
-        return self.unit.emulator
+        return self.shell.emulator
 
     @property
     def console(self) -> Console:
@@ -118,22 +129,22 @@ class Machine(Commands):
     @property
     def steps(self) -> StepLog:
         """The steps taken around QEMU, start after start."""
-        return self.unit.journal
+        return self.shell.log
 
     @property
     def disk(self) -> Path:
         """Its own disk."""
-        return self.recipe.disk
+        return self.shell.disk
 
     @property
     def tap(self) -> str:
         """The name of its tap on the bridge."""
-        return self.vm.tap
+        return self.shell.tap
 
     @property
     def backing(self) -> list[Path]:
         """Files of this computer that its disk is built on, the nearest first."""
-        return disk.backing(self.recipe.disk, self.deadline(_LAUNCH_S, "its disk"))
+        return disk.backing(self.disk, self.deadline(LAUNCH_S, "its disk"))
 
     def qmp(self) -> Qmp:
         """Return QEMU's control channel, with all events of this start."""
@@ -178,9 +189,8 @@ class Machine(Commands):
 
     def start(self, timeout: float = _BOOT_S) -> None:
         """Boot again from the same disk, after `shutdown` or `crash`."""
-        self.recipe.cold = True
         self.agent.close()
-        self.unit.start(self.deadline(_LAUNCH_S, "QEMU to come up"))
+        self.shell.start(self.deadline(LAUNCH_S, "QEMU to come up"))
         with self._judged("did not boot again", self._last_line):
             self.wait_ready(self.deadline(timeout, "the guest to boot again"))
 
@@ -189,39 +199,48 @@ class Machine(Commands):
 
         All that it ever was is gone, its evidence so far included.
         """
-        self.end()
-        shutil.rmtree(self.directory)
-        self.recipe.saved, self.recipe.base = None, base
+        self.agent.close()
+        self.shell.reset(base)
         self.restored_from = None
         self.start(timeout)
 
     def reboot(self, timeout: float = REBOOT_S) -> Reboot:
-        """Reboot from inside, and prove it by QEMU's reset and a new boot id."""
+        """Reboot from inside, and prove it by QEMU's reset and a new boot id.
+
+        A QEMU that ends instead may be started again by the shell.
+        """
         old, started = self.boot_id, time.monotonic()
         mark = len(self.qmp().events)
         deadline = self.deadline(timeout, "the guest to come back from its reboot")
         with self._judged("did not come back from its reboot", self._last_line):
             self.begin_reboot()
-            event = self._await_reset(mark, deadline)
+            reason = self._await_reset(mark, deadline)
             self.agent.close()
             self.wait_ready(deadline)
         new = self.boot_id
-        if event.data.get("reason") != "guest-reset" or new == old:
+        if reason != "guest-reset" or new == old:
             raise GuestFailure(
-                f"{self.name}: did not reboot", seen=f"{event.data}, boot id {new}"
+                f"{self.name}: did not reboot", seen=f"{reason}, boot id {new}"
             )
         return Reboot(old, new, time.monotonic() - started)
 
-    def _await_reset(self, mark: int, deadline: Deadline) -> Event:
-        """Wait for QEMU's reset; GuestFailure where QEMU ends in its place."""
+    def _await_reset(self, mark: int, deadline: Deadline) -> str:
+        """Wait for QEMU's reset, and return its reason.
+
+        Raises GuestFailure where QEMU ends in its place and nothing starts it again.
+        """
+        qmp = self.qmp()
         try:
-            return self.qmp().wait_event(
+            event = qmp.wait_event(
                 "RESET", deadline=deadline, since=mark, check=self.check
             )
+            return str(event.data.get("reason"))
         except MachineDied as death:
-            events = self.qmp().events[mark:]
-            if all(event.data.get("reason") != "guest-reset" for event in events):
+            reasons = [event.data.get("reason") for event in qmp.events[mark:]]
+            if "guest-reset" not in reasons:
                 raise
+            if self.shell.restarted(deadline):
+                return "guest-reset"
             raise GuestFailure(
                 f"{self.name}: its QEMU ended when the guest rebooted",
                 seen=death.seen,
@@ -237,30 +256,22 @@ class Machine(Commands):
         self.agent.start(("systemctl", "--no-block", "reboot"), deadline=deadline)
 
     def shutdown(self, timeout: float = _SHUTDOWN_S) -> None:
-        """Press the power button until the guest ends itself.
+        """Stop it as its host does, and demand that the guest ended itself.
 
-        Again and again, because a guest that is still booting misses the first press.
         Raises GuestFailure when it does not end, or QEMU ended for another reason.
         """
-        mark = len(self.qmp().events)
-        deadline = self.deadline(timeout, "the guest to shut down")
-        presses: list[Deadline] = []
-
-        def press() -> None:
-            if not presses or presses[-1].expired:
-                presses.append(self.deadline(_PRESS_S, "the power button"))
-                with suppress(MachineDied):  # the event that says so is on its way
-                    self.qmp().execute("system_powerdown")
-
+        qmp = self.qmp()
+        mark = len(qmp.events)
         with self._judged("did not shut down", self._last_line):
-            event = self.qmp().wait_event(
-                "SHUTDOWN", deadline=deadline, since=mark, check=press
-            )
-            self.emulator.wait_end(deadline)
-        self.end()
-        if event.data.get("reason") != "guest-shutdown":
+            self.shell.stop(self.deadline(timeout, "the guest to shut down"))
+        self.agent.close()
+        ends = [e.data.get("reason") for e in qmp.events[mark:] if e.name == "SHUTDOWN"]
+        if ends[-1:] != ["guest-shutdown"]:
             raise GuestFailure(
-                f"{self.name}: ended, but not by its own doing", seen=str(event.data)
+                f"{self.name}: its stop was a power cut",
+                seen=f"shutdown by {ends[-1] if ends else 'none'}, "
+                f"steps {self.steps.taken[-2:]}",
+                hint="a stop has to ask the guest, and to wait until QEMU has ended",
             )
 
     def stop(self, timeout: float = _SHUTDOWN_S) -> None:
@@ -274,24 +285,34 @@ class Machine(Commands):
     def deploy(self, **options: object) -> None:
         """Have the host deploy other options for this VM, as its next start has them.
 
-        Whatever runs is left alone: `restartIfChanged = false`.
+        Where that restarts the machine, wait until it has booted.
         """
-        self.vm = self.recipe.vm = self.vm.model_copy(update=options)
+        before = self.emulator
+        self.shell.deploy(options, self.deadline(_SHUTDOWN_S, "the host's deploy"))
+        self._follow(before)
 
     def retire(self) -> None:
-        """Take it off its host for good: shutdown, then its state directory goes."""
-        self.shutdown()
-        shutil.rmtree(self.directory)
+        """Remove it from its host: a stop, then its state directory is deleted."""
+        self.agent.close()
+        with self._judged("did not shut down", self._last_line):
+            self.shell.retire(self.deadline(_SHUTDOWN_S, "the guest to shut down"))
 
     def crash(self) -> None:
         """Cut the power: the guest's caches are lost, its disk stays as it is."""
-        self.emulator.kill()
-        self.end()
+        self.agent.close()
+        self.shell.crash()
 
     def end(self) -> None:
         """End QEMU if it still runs, whatever the guest is at; take the tap down."""
         self.agent.close()
-        self.unit.close()
+        self.shell.close()
+
+    def _follow(self, before: Emulator) -> None:
+        """Turn to the QEMU that runs now, if the shell has started another one."""
+        if self.emulator is not before:
+            self.agent.close()
+            with self._judged("did not boot again", self._last_line):
+                self.wait_ready(self.deadline(_BOOT_S, "the guest to boot again"))
 
     def _last_line(self) -> str:
         return f"last on the console: {''.join(self.last_words(1)) or 'nothing'}"
@@ -307,14 +328,19 @@ class Machine(Commands):
 
     def block_network(self) -> None:
         """Pull the network cable."""
-        self.qmp().execute("set_link", name="nic", up=False)
+        self.shell.set_link(up=False)
 
     def unblock_network(self) -> None:
         """Plug the network cable in again."""
-        self.qmp().execute("set_link", name="nic", up=True)
+        before = self.emulator
+        self.shell.set_link(up=True)
+        self._follow(before)
 
     # Evidence -----------------------------------------------------------------------
 
     def collect(self, into: Path) -> None:
         """Copy what a report keeps; never raises, for a dead machine either."""
-        records.collect(self, into)
+        sources = [self.directory]
+        with suppress(MachineError):
+            sources.append(self.emulator.plan.directory)
+        records.collect(sources, self.execute, into)

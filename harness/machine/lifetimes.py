@@ -1,19 +1,26 @@
-"""Where machines come from: a boot, a saved state, a host. Each is one `with`."""
+"""Where machines come from: a boot, a saved state, a host, units. Each is a `with`."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from harness.errors import GuestFailure, HarnessError
 from harness.fleet import LabSpec
 from harness.host import qemu_version
-from harness.machine.handle import Machine
-from harness.machine.microvm import MicroVm, shared
-from harness.machine.recipe import Recipe, check_fits, gateway_of
+from harness.machine.handle import LAUNCH_S, Machine
+from harness.machine.hooks import NO_HOOKS
 from harness.qemu import SavedState, snapshot
+from harness.shell import (
+    ModuleShell,
+    Recipe,
+    UnitShell,
+    check_fits,
+    gateway_of,
+    shared,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,17 +28,16 @@ if TYPE_CHECKING:
 
     from harness.fleet import Vm
     from harness.host import Accelerator
-    from harness.machine.microvm import HostSystem
-    from harness.machine.recipe import Adapt
+    from harness.machine.hooks import Hooks
+    from harness.shell import HostSystem, Units
     from harness.site import Site
 
 LAB = LabSpec()
-M = TypeVar("M", bound=Machine)
 # Budgets in seconds under KVM; the accelerator's patience stretches them.
 _BOOT_S = 75.0
-_LAUNCH_S = 15.0
 _RESTORE_S = 20.0
 _SAVE_S = 30.0
+_CLOUD_INIT_S = 300.0
 
 
 @contextmanager
@@ -43,7 +49,7 @@ def launch(
     accelerator: Accelerator,
     *,
     save_into: Path | None = None,
-    adapt: Adapt = lambda plan: plan,
+    hooks: Hooks = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Boot a machine from a base image, and yield it once it takes commands.
@@ -58,12 +64,11 @@ def launch(
         gateway=gateway_of(site),
         base=image_disk.resolve(),
         save_into=save_into and save_into.resolve(),
-        adapt=adapt,
-        lab=lab,
+        adapt=hooks.alter_command_line,
     )
-    with lifetime(Machine(site, recipe)) as machine:
-        machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
-        machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
+    shell = ModuleShell(recipe, site)
+    with lifetime(Machine(site, shell, accelerator, lab=lab, hooks=hooks)) as machine:
+        _boot(machine)
         yield machine
 
 
@@ -76,7 +81,7 @@ def restore(
     accelerator: Accelerator,
     *,
     save_into: Path | None = None,
-    adapt: Adapt = lambda plan: plan,
+    hooks: Hooks = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Continue a saved machine in a private copy, and yield it.
@@ -94,11 +99,11 @@ def restore(
         base=saved / "disk.qcow2",
         saved=saved,
         save_into=save_into and save_into.resolve(),
-        adapt=adapt,
-        lab=lab,
+        adapt=hooks.alter_command_line,
     )
-    with lifetime(Machine(site, recipe)) as machine:
-        machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
+    shell = ModuleShell(recipe, site)
+    with lifetime(Machine(site, shell, accelerator, lab=lab, hooks=hooks)) as machine:
+        machine.shell.start(machine.deadline(LAUNCH_S, "QEMU to come up"))
         machine.restored_from = saved
         _resume(machine, saved)
         yield machine
@@ -112,10 +117,10 @@ def launch_microvm(
     directory: Path,
     accelerator: Accelerator,
     *,
-    adapt: Adapt = lambda plan: plan,
+    hooks: Hooks = NO_HOOKS,
     lab: LabSpec = LAB,
-) -> Iterator[MicroVm]:
-    """Boot a machine of the old world from what a host gives it, and yield it.
+) -> Iterator[Machine]:
+    """Boot a machine as a microvm from what a host gives it, and yield it.
 
     Shares keep it from ever being saved, so each use is a boot. Raises what `launch`
     does, and HostError where this computer cannot serve the shares.
@@ -128,27 +133,59 @@ def launch_microvm(
             accelerator=accelerator,
             gateway=gateway_of(site),
             base=host.disk,
-            adapt=lambda plan: adapt(shares.plan(plan)),
-            lab=lab,
+            adapt=lambda plan: hooks.alter_command_line(shares.plan(plan)),
         )
-        with lifetime(MicroVm(site, recipe, shares)) as machine:
-            machine.unit.start(machine.deadline(_LAUNCH_S, "QEMU to come up"))
-            machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
+        shell = ModuleShell(
+            recipe, site, sidecars=shares.serve, host_store=shares.store
+        )
+        made = Machine(site, shell, accelerator, lab=lab, hooks=hooks)
+        with lifetime(made) as machine:
+            _boot(machine)
             yield machine
 
 
+@contextmanager
+def adopt(
+    units: Units,
+    vm: Vm,
+    site: Site,
+    directory: Path,
+    accelerator: Accelerator,
+    *,
+    hooks: Hooks = NO_HOOKS,
+    lab: LabSpec = LAB,
+) -> Iterator[Machine]:
+    """Start a machine by its own units, and yield it once cloud-init is done.
+
+    `vm` is as large as a throwaway machine may be, but for its disk, which the units
+    make. Raises GuestFailure where a unit fails, HostError without root or systemd.
+    """
+    directory = directory.resolve()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shell = UnitShell(units, vm, site, directory, accelerator)
+    with lifetime(Machine(site, shell, accelerator, lab=lab, hooks=hooks)) as machine:
+        _boot(machine)
+        machine.execute("cloud-init", "status", "--wait", timeout=_CLOUD_INIT_S)
+        yield machine
+
+
+def _boot(machine: Machine) -> None:
+    machine.shell.start(machine.deadline(LAUNCH_S, "QEMU to come up"))
+    machine.wait_ready(machine.deadline(_BOOT_S, "the guest to boot"))
+
+
 def save(machine: Machine, into: Path) -> None:
-    """Turn a machine, which must be `save_into` there, into a template; ends it.
+    """Turn a machine that was launched with this `save_into` into a template; ends it.
 
     Leaves `ram`, `state`, `disk.qcow2`, `seed.iso` and `machine.json`.
     """
-    if machine.recipe.save_into != into:
+    plan = machine.emulator.plan
+    if plan.ram is None or not plan.ram.shared or plan.ram.path != into / "ram":
         raise HarnessError(
             f"{machine.name} was not launched to be saved into {into}",
             hint="pass save_into= to launch() or restore()",
         )
     boot_id = machine.boot_id
-    plan = machine.emulator.plan
     machine.agent.close()
     deadline = machine.deadline(_SAVE_S, "the machine to be saved")
     kind = snapshot.save(machine.qmp(), into, deadline)
@@ -156,7 +193,8 @@ def save(machine: Machine, into: Path) -> None:
     machine.end()
     if kind == "internal":
         (into / "ram").unlink()
-    shutil.copyfile(machine.recipe.seed, into / "seed.iso")
+    if plan.seed is not None:
+        shutil.copyfile(plan.seed, into / "seed.iso")
     SavedState(
         kind=kind,
         name=machine.name,
@@ -189,7 +227,7 @@ def _resume(machine: Machine, saved: Path) -> None:
 
 
 @contextmanager
-def lifetime(machine: M) -> Iterator[M]:
+def lifetime(machine: Machine) -> Iterator[Machine]:
     """End the machine in any case; leave its last words with whatever went wrong."""
     try:
         yield machine

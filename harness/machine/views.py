@@ -14,6 +14,8 @@ from harness.guest.system import System
 from harness.guest.testinfra import testinfra_host
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.fleet import LabSpec
     from harness.guest.agent import AgentTransport
     from harness.guest.transport import CommandResult
@@ -26,10 +28,16 @@ class Views(ABC):
     agent: AgentTransport
     accelerator: Accelerator
 
-    def __init__(self, lab: LabSpec) -> None:
+    def __init__(
+        self,
+        lab: LabSpec,
+        *,
+        after_rebuild: Callable[[], None],
+        after_collection: Callable[[], None],
+    ) -> None:
         self.lab = Lab(self, unit=lab.unit, user=lab.user, port=lab.port)
-        self.system = System(self)
-        self.store = Store(self)
+        self.system = System(self, after_rebuild)
+        self.store = Store(self, after_collection)
         self.inodes = Inodes(self)
         self.network = Network(self)
         self.secrets = Secrets(self)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
-    from harness.machine.adopted import Units
+    from harness.shell import Units
     from harness.site import Site
     from harness.testbed import MachineFactory, Testbed
 
@@ -111,10 +111,10 @@ def _test_directory(
 @pytest.fixture(scope="session")
 def units(pytestconfig: pytest.Config) -> Units | None:
     """Read the units that `--adopt-unit` names; None where our life cycle is used."""
-    from harness.machine.adopted import read  # noqa: PLC0415 - as above
+    from harness.shell import read  # noqa: PLC0415 - as above
 
-    files = pytestconfig.stash[SETTINGS].units
-    return read(files) if files else None
+    settings = pytestconfig.stash[SETTINGS]
+    return read(settings.units, settings.adopted) if settings.units else None
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,16 @@ class Enter(Protocol):
         """Return the command that runs `argv` in there."""
 
 
+class Ended(Protocol):
+    """A process whose end can be asked for, whoever its parent is."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+
 def here(argv: Sequence[str]) -> list[str]:
     """Run it where we are, for no longer than we are: the way without a site."""
     return ["setpriv", "--pdeathsig=KILL", "--", *argv]
@@ -57,7 +67,7 @@ class Emulator:
 
     plan: MachinePlan
     argv: tuple[str, ...]
-    process: Popen[bytes]
+    process: Ended
     qmp: Qmp
     console: Console
     pid: int

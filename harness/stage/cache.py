@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness import host
-from harness.machine import HostSystem, Machine, launch_microvm, recipe, restore
+from harness.machine import Machine, launch_microvm, restore
 from harness.qemu import cmdline, seed, snapshot
+from harness.shell import HostSystem, recipe
 from harness.stage import graph, microvm
 from harness.stage.build import MANIFEST, StageBuild
 
@@ -69,9 +70,9 @@ class StageCache:
         Of a microvm it is that of the host's system which the stage was turned into.
         """
         saved = self._ensure(self.inputs.route(stage, vm), vm)
-        if self.inputs.shell(vm) != microvm.SHELL:
+        if not self.inputs.as_microvm(vm):
             return saved
-        name = f"{stage}+{microvm.SHELL}"
+        name = f"{stage}+{microvm.NAME}"
         home = self.home / f"{name}-{vm}-{microvm.digest(saved)}"
         build = StageBuild(name, vm, home, self.inputs, self.progress)
         return _once(home, lambda: build.export(saved))
@@ -84,17 +85,17 @@ class StageCache:
         saved = self.ensure(stage, vm)
         inputs = self.inputs
         place = (directory, inputs.accelerator)
-        adapt, lab = inputs.adapter(vm), inputs.fleet.lab
-        if inputs.shell(vm) == microvm.SHELL:
+        hooks, lab = inputs.hooks(vm), inputs.fleet.lab
+        if inputs.as_microvm(vm):
             system = HostSystem.read(saved)
             with launch_microvm(
-                *(inputs.vm(vm), site, system, *place), adapt=adapt, lab=lab
+                *(inputs.vm(vm), site, system, *place), hooks=hooks, lab=lab
             ) as machine:
                 graph.settle(machine, inputs)
                 yield machine
             return
         with restore(
-            *(saved, inputs.vm(vm), site, *place), adapt=adapt, lab=lab
+            *(saved, inputs.vm(vm), site, *place), hooks=hooks, lab=lab
         ) as machine:
             yield machine
 

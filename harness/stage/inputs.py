@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError
+from harness.machine import NO_HOOKS, Hooks
 from harness.stage.graph import Stage, lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from harness.fleet import CloudInit, Fleet, Vm
     from harness.host import Accelerator
     from harness.image import Image
     from harness.machine import Machine
-    from harness.qemu import MachinePlan
     from harness.site import Site
 
 OLD = "old"
@@ -30,11 +29,11 @@ runcmd:
 """
 
 
-class Injection(Protocol):
+class Injection(Hooks, Protocol):
     """A fault as its hooks (`harness.fault.Fault`, which documents each).
 
-    `alter_spec`, `alter_network` and `inject` are called by the test bed,
-    `alter_command_line` and `inject_once` by the stages that it builds and restores.
+    `alter_spec`, `alter_network` and `inject` are called by the test bed, `inject_once`
+    by the stages that it builds, those of `Hooks` by the machines that they restore.
     """
 
     @property
@@ -53,8 +52,8 @@ class Injection(Protocol):
         ...
 
     @property
-    def shell(self) -> str:
-        """What a machine under test runs in: "vm" or "microvm"."""
+    def microvm(self) -> bool:
+        """Whether a machine under test boots as a microvm, each time."""
         ...
 
     @property
@@ -72,10 +71,6 @@ class Injection(Protocol):
 
     def alter_spec(self, fleet: Fleet) -> Fleet:
         """Change the spec of the whole run."""
-        ...
-
-    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
-        """Change the command line of a machine under test."""
         ...
 
     def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
@@ -132,15 +127,14 @@ class RunInputs:
                 way.append(Stage(name, each.name, title, fault.inject_once))
         return tuple(way)
 
-    def adapter(self, vm: str) -> Callable[[MachinePlan], MachinePlan]:
-        """Return the last change to the command line of a machine under test."""
-        fault = self.fault_of(vm)
-        return fault.alter_command_line if fault else lambda plan: plan
+    def hooks(self, vm: str) -> Hooks:
+        """Return what alters a machine under test: the fault, if it is about it."""
+        return self.fault_of(vm) or NO_HOOKS
 
-    def shell(self, vm: str) -> str:
-        """Return what the machine runs in: "vm", unless a fault says otherwise."""
+    def as_microvm(self, vm: str) -> bool:
+        """Return whether a fault has the machine boot as a microvm."""
         fault = self.fault_of(vm)
-        return fault.shell if fault else "vm"
+        return fault is not None and fault.microvm
 
     def _old(self) -> Vm:
         migration = self.fleet.migration

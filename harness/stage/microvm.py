@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.machine import HostSystem, microvm
 from harness.process import run
 from harness.qemu import microvm as command
+from harness.shell import HostSystem, microvm
 
 if TYPE_CHECKING:
     from harness.deadline import Deadline
     from harness.machine import Machine
 
-SHELL = "microvm"
-"""The name of this kind of shell, and of the cached state behind it."""
+NAME = "microvm"
+"""The name of the cached state that a host's system is."""
 
 _INIT = Path(command.__file__).with_name("microvm-init.sh")
 _IMAGE = "/microvm.img"

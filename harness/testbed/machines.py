@@ -111,7 +111,7 @@ class MachineFactory:
         self, stage: str, vm: str, directory: Path, *, given: bool
     ) -> AbstractContextManager[Machine]:
         """Have a machine's own units start it; it has its own disk, not our stages."""
-        from harness.machine.adopted import adopt  # noqa: PLC0415 - load when used
+        from harness.machine import adopt  # noqa: PLC0415 - load when used
 
         inputs, units = self.testbed.inputs, self.testbed.units
         if stage != "cloud" or given or units is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.fleet import Fleet
     from harness.image import Progress
-    from harness.machine.adopted import Units
+    from harness.shell import Units
     from harness.site import Site
     from harness.stage import Injection, RunInputs
     from harness.testbed.failures import BuildFailures

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import AdoptedMachine, CommandLine
+from harness import CommandLine, UnitShell
 
 if TYPE_CHECKING:
     from harness import Fleet, Machine, Recorder, Site, Units
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")
 def test_command_line(dev: Machine, site: Site, check: Recorder, fleet: Fleet) -> None:
     """QEMU is asked for what the spec says, and for nothing that bypasses the disk."""
     # Adopted units ask for the real size; our own command line is a throwaway one's.
-    vm = fleet.vms[dev.name] if isinstance(dev, AdoptedMachine) else dev.vm
+    vm = fleet.vms[dev.name] if isinstance(dev.shell, UnitShell) else dev.vm
     asked = CommandLine.of(dev.argv[1:])
     check.check("QEMU is asked for mem", asked.mem == vm.mem, f"{asked.mem} MiB")
     check.check("QEMU is asked for vcpu", asked.vcpu == vm.vcpu, f"{asked.vcpu}")
@@ -67,7 +67,7 @@ def test_unit_settings(
     check.check(
         "the unit starts with its host if autostart says so",
         main.autostart == vm.autostart,
-        f"{main.name} is wanted by {main.all('WantedBy') or 'nobody'}, "
+        f"{main.name} is wanted by {main.wanted_by or 'nobody'}, "
         f"autostart is {vm.autostart}",
     )
     check.check(
@@ -75,17 +75,16 @@ def test_unit_settings(
         not units.unordered,
         f"{main.name} pulls in {units.unordered}, which start at the same moment",
     )
-    weight = main.last("CPUWeight")
+    weight = main.weight
     check.check(
         "the unit has the spec's CPU weight",
-        weight == str(vm.cpu_weight or "")
-        or (vm.cpu_weight is None and weight == "100"),
+        weight == vm.cpu_weight or (vm.cpu_weight is None and weight == 100),
         f"CPUWeight={weight}, the spec has {vm.cpu_weight}",
     )
     check.check(
         "the unit has a time to stop",
-        main.seconds("TimeoutStopSec", 90.0) >= fleet.budgets.unit_stop_s,
-        f"TimeoutStopSec={main.last('TimeoutStopSec')}: a guest needs time to end",
+        main.stop_timeout >= fleet.budgets.unit_stop_s,
+        f"TimeoutStopSec={main.stop_timeout:.0f} s: a guest needs time to end",
     )
     check.check(
         "a deploy of the host does not restart the unit",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.fault import Fault
 from harness.fleet import load_fleet
+from harness.machine import NO_HOOKS
 from harness.stage import RunInputs, StageCache
 
 if TYPE_CHECKING:
@@ -94,24 +95,23 @@ def test_caches_never_mix(tmp_path: Path) -> None:
     assert len(cloud) == 1
 
 
-def test_only_a_fault_adapts_the_command_line() -> None:
+def test_only_a_fault_alters_a_machine() -> None:
     """It has the last word, where there is one and it is about the machine."""
-    plan: Any = object()
     fault = Wakes()
-    assert RunInputs(**PARTS).adapter("dev")(plan) is plan
+    assert RunInputs(**PARTS).hooks("dev") is NO_HOOKS
     faulty = RunInputs(**PARTS, fault=fault)
-    assert faulty.adapter("dev") == fault.alter_command_line
-    assert faulty.adapter("openclaw") != fault.alter_command_line
+    assert faulty.hooks("dev") is fault
+    assert faulty.hooks("openclaw") is NO_HOOKS
 
 
-def test_the_old_world_is_a_shell_of_the_machines_that_a_fault_names() -> None:
-    """All others, and every healthy run, stay in the new one."""
+def test_a_fault_makes_microvms_of_the_machines_that_it_names() -> None:
+    """All others, and those of every healthy run, boot from their own disk."""
 
     class Old(Wakes):
-        shell = "microvm"
+        microvm = True
 
     inputs = RunInputs(**PARTS, fault=Old())
-    assert inputs.shell("dev") == "microvm"
-    assert inputs.shell("openclaw") == "vm"
-    assert RunInputs(**PARTS, fault=Wakes()).shell("dev") == "vm"
-    assert RunInputs(**PARTS).shell("dev") == "vm"
+    assert inputs.as_microvm("dev")
+    assert not inputs.as_microvm("openclaw")
+    assert not RunInputs(**PARTS, fault=Wakes()).as_microvm("dev")
+    assert not RunInputs(**PARTS).as_microvm("dev")

@@ -16,7 +16,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.fleet import NetworkSpec, Vm
 from harness.host import QEMU, TCG
-from harness.machine import Machine, launch, restore
+from harness.machine import Machine, NoHooks, launch, restore
 from harness.process import run
 from harness.site import Site, open_site
 from harness.site.sandbox import unshare
@@ -38,6 +38,17 @@ VM = Vm(
 )
 # Tests say for themselves how long they wait in vain.
 ACCELERATOR = replace(TCG, patience=1.0)
+
+
+class Apart(NoHooks):
+    """Keeps QEMU's sockets out of the way of the agent that the test plays."""
+
+    def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
+        """Move them into a directory below."""
+        return replace(plan, directory=plan.directory / "emulator", tb_size=16)
+
+
+APART = Apart()
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +87,7 @@ class Bench:
                 self.base,
                 directory,
                 ACCELERATOR,
-                adapt=_apart,
+                hooks=APART,
                 **options,
             ) as machine,
         ):
@@ -98,7 +109,7 @@ class Bench:
                 self.site,
                 directory,
                 ACCELERATOR,
-                adapt=_apart,
+                hooks=APART,
                 **options,
             ) as machine:
                 yield machine, agent
@@ -107,11 +118,6 @@ class Bench:
         directory = self.directory / name
         directory.mkdir(mode=0o700)
         return directory
-
-
-def _apart(plan: MachinePlan) -> MachinePlan:
-    """Keep QEMU's sockets out of the way of the agent that we play."""
-    return replace(plan, directory=plan.directory / "emulator", tb_size=16)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
-"""Stands before QEMU when somebody else's unit starts it; standard library alone.
+"""Runs in the place of QEMU when a unit starts it; standard library alone.
 
     shim.py FACTS QEMU ARGUMENT…
 
-FACTS is a JSON file: what to note the given command line in, and what a throwaway
-machine is given in place of the real one's share of a computer. What is asked of QEMU
-otherwise stays as it is; our own channels are added, because suites need an ear in it.
+FACTS is a JSON file: where to note the given command line, where the real QEMU is, and
+which share of a computer a throwaway machine gets. Everything else that is asked of
+QEMU stays as it is; the harness's own channels are added. The note also has the files
+of the state directory, as the steps before QEMU left them.
 """
 
 from __future__ import annotations
@@ -41,14 +42,24 @@ def main() -> None:
     """Note what was asked for, and become QEMU."""
     facts_file, qemu, *given = sys.argv[1:]
     facts = json.loads(Path(facts_file).read_text(encoding="utf-8"))
-    record = {"argv": given, "links": sorted(os.listdir("/sys/class/net"))}  # noqa: PTH208 - names
+    record = {"argv": given, "files": files(Path(facts["state"]))}
     draft = Path(facts["record"] + ".new")
     draft.write_text(json.dumps(record), encoding="utf-8")
     draft.rename(facts["record"])
-    argv = adapt(given, facts)
-    # This program lies on QEMU's own path in this mount namespace alone.
-    leave = 'umount "$1" && exec "$@"'
-    os.execvp("unshare", ["unshare", "--mount", "sh", "-c", leave, "sh", qemu, *argv])  # noqa: S606,S607 - that is its whole purpose
+    # This program is mounted over QEMU's own path.
+    real = facts["real"] + os.path.realpath(qemu)
+    os.execv(real, [qemu, *adapt(given, facts)])  # noqa: S606 - that is its purpose
+
+
+def files(directory: Path) -> dict[str, list[int]]:
+    """Return the files in a directory, each with its inode, size and time."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            name = str(path.relative_to(directory))
+            found[name] = [status.st_ino, status.st_size, status.st_mtime_ns]
+    return found
 
 
 def pairs(given: list[str]) -> list[tuple[str, str | None]]:

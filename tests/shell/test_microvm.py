@@ -14,10 +14,10 @@ from harness.deadline import Deadline, poll
 from harness.errors import HarnessError, HostError
 from harness.fleet import NetworkSpec
 from harness.host import virtiofsd
-from harness.machine.microvm import HostSystem, Shares, shared
-from harness.qemu import Ram, Share, StepLog, Unit
+from harness.qemu import Ram, Share
+from harness.shell import HostSystem, ModuleShell, Recipe, Shares, gateway_of, shared
 from harness.site import open_site
-from tests.qemu.sector import plan
+from tests.machine.conftest import ACCELERATOR, VM
 
 if TYPE_CHECKING:
     from harness.qemu import MachinePlan
@@ -29,7 +29,7 @@ def host(capable: None, tmp_path: Path) -> HostSystem:
     """Lay out a host's system of three store paths, one of which has a root."""
     _ = capable
     if os.geteuid() != 0:
-        pytest.skip("the old world needs root")
+        pytest.skip("microvms need root")
     try:
         virtiofsd()
     except HostError as error:
@@ -77,19 +77,19 @@ def test_a_host_collects_under_one_guest_alone(bench: Bench, host: HostSystem) -
 def test_sidecars_live_as_long_as_their_start(bench: Bench, host: HostSystem) -> None:
     """Two for each start; a crash of QEMU ends them, and the next has new ones."""
     with shared(bench.site, host, bench.directory / "s") as shares:
-        unit = _unit(bench, shares)
+        shell = _shell(bench, shares)
         assert sidecars(shares) == set()
-        unit.start(soon())
+        shell.start(soon())
         first = sidecars(shares)
         assert {source for _, source in first} == {str(host.base), _view(shares)}
-        unit.emulator.kill()
-        unit.close()
+        shell.emulator.kill()
+        shell.close()
         assert sidecars(shares) == set()
-        unit.start(soon())
+        shell.start(soon())
         second = sidecars(shares)
         assert len(second) >= 2
         assert not first & second
-        unit.close()
+        shell.close()
         assert sidecars(shares) == set()
 
 
@@ -132,27 +132,28 @@ def _view(shares: Shares) -> str:
     return str(shares.store.directory)
 
 
-def _unit(bench: Bench, shares: Shares) -> Unit:
-    """Make a unit that runs the boot-sector guest with the shares' devices."""
+def _shell(bench: Bench, shares: Shares) -> ModuleShell:
+    """Make a shell that runs the boot-sector guest with the shares' devices."""
     directory = bench.directory / "one"
     directory.mkdir(mode=0o700)
 
-    def planned(_tap: str) -> MachinePlan:
+    def planned(plan: MachinePlan) -> MachinePlan:
         # The guest itself knows no kernel, so all but the direct boot is a microvm's.
         return replace(
-            plan(directory, bench.base),
+            plan,
             ram=Ram(path=directory, shared=True),
             shares=tuple(Share(tag=t, socket=s) for t, s in shares.sockets.items()),
         )
 
-    return Unit(
-        "one",
-        bench.site,
-        init=lambda _deadline: "",
-        plan=planned,
-        journal=StepLog(directory / "lifecycle.jsonl"),
-        beside=shares.serve,
+    recipe = Recipe(
+        vm=VM,
+        directory=directory,
+        accelerator=ACCELERATOR,
+        gateway=gateway_of(bench.site),
+        base=bench.base,
+        adapt=planned,
     )
+    return ModuleShell(recipe, bench.site, sidecars=shares.serve)
 
 
 def soon() -> Deadline:

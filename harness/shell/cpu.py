@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from harness.machine import weight as weights
+from harness.shell import weight as weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.machine.handle import Machine
+    from harness.shell.protocol import Shell
+    from harness.site import Site
 
 
 class Cpu:
@@ -24,8 +25,9 @@ class Cpu:
     else runs on this computer.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, shell: Shell, site: Site) -> None:
+        self._shell = shell
+        self._site = site
 
     @contextmanager
     def weighed(self, weight: int | None = None) -> Iterator[None]:
@@ -33,15 +35,14 @@ class Cpu:
 
         Raises HostError where this computer lets nobody set weights.
         """
-        machine = self._machine
-        own = weight or machine.vm.cpu_weight or weights.DEFAULT
-        with weights.weighed(machine.site, machine.name, machine.emulator.pid, own):
+        own = weight or self._shell.vm.cpu_weight or weights.DEFAULT
+        with self._shell.weighed(own):
             yield
 
     @property
     def weight(self) -> int:
         """The weight of the control group that QEMU is in, as the kernel has it."""
-        return weights.weight_of(self._machine.site, self._machine.emulator.pid)
+        return weights.weight_of(self._site, self._pid)
 
     @contextmanager
     def pinned(self, number: int) -> Iterator[None]:
@@ -56,20 +57,24 @@ class Cpu:
     @property
     def seconds(self) -> float:
         """CPU time that QEMU has used so far, all its threads together."""
-        times = psutil.Process(self._machine.emulator.pid).cpu_times()
+        times = psutil.Process(self._pid).cpu_times()
         return float(times.user + times.system)
 
     @property
     def waited(self) -> float:
         """Time that its threads could have run and did not get to, all together."""
-        tasks = Path(f"/proc/{self._machine.emulator.pid}/task").glob("*/schedstat")
+        tasks = Path(f"/proc/{self._pid}/task").glob("*/schedstat")
         total = 0
         for task in tasks:
             with suppress(OSError):  # a thread may end as we look
                 total += int(task.read_text().split()[1])
         return total / 1e9
 
+    @property
+    def _pid(self) -> int:
+        return self._shell.emulator.pid
+
     def _pin(self, numbers: set[int]) -> None:
-        for task in Path(f"/proc/{self._machine.emulator.pid}/task").glob("*"):
+        for task in Path(f"/proc/{self._pid}/task").glob("*"):
             with suppress(ProcessLookupError):  # a thread may end as we look
                 os.sched_setaffinity(int(task.name), numbers)

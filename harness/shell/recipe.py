@@ -11,8 +11,7 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.fleet import LabSpec
-from harness.qemu import Disk, Init, MachinePlan, Ram, SavedState, disk
+from harness.qemu import Disk, MachinePlan, Ram, SavedState, disk, seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +23,35 @@ if TYPE_CHECKING:
     from harness.site import Site
 
     Adapt = Callable[[MachinePlan], MachinePlan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Init:
+    """The init oneshot: disk from the base image, seed from the spec.
+
+    Both are made only where they are missing, so a second start changes nothing.
+    """
+
+    vm: Vm
+    gateway: IPv4Interface
+    base: Path
+    disk: Path
+    seed: Path
+
+    def __call__(self, deadline: Deadline) -> str:
+        """Make what is missing; return what was done, for the journal."""
+        done = []
+        if self.disk.exists():
+            done.append("disk already present")
+        else:
+            disk.overlay(self.disk, self.base, deadline, size_g=self.vm.disk_size_g)
+            done.append(f"disk created on {self.base}")
+        if self.seed.exists():
+            done.append("seed already present")
+        else:
+            seed.write(self.seed, seed.contents(self.vm, self.gateway))
+            done.append("seed created")
+        return ", ".join(done)
 
 
 @dataclass(kw_only=True)
@@ -43,7 +71,6 @@ class Recipe:
     saved: Path | None = None
     save_into: Path | None = None
     adapt: Adapt = field(default=lambda plan: plan)
-    lab: LabSpec = field(default_factory=LabSpec)
     cold: bool = False
 
     @property

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline
 from harness.errors import HarnessError, HostError, ProcessFailed
 from harness.host import virtiofsd
-from harness.machine.handle import Machine
 from harness.qemu import microvm
 from harness.qemu.microvm import BASE, STORE
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from harness.machine.recipe import Recipe
     from harness.qemu import MachinePlan
     from harness.site import Sandbox, Site
 
@@ -117,14 +115,6 @@ class HostStore:
             paths = [str(self.directory / name) for name in garbage]
             self.sandbox.run(["rm", "-rf", "--", *paths], deadline=deadline).check()
         return garbage
-
-
-class MicroVm(Machine):
-    """A machine that runs on a host's store. Made by `harness.machine.microvm`."""
-
-    def __init__(self, site: Site, recipe: Recipe, shares: Shares) -> None:
-        super().__init__(site, recipe, beside=shares.serve)
-        self.host_store = shares.store
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.machine.adopted.shim import pairs
+from harness.shell.shim import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -65,7 +65,7 @@ def lay_out(
 
 
 if __name__ == "__main__":
-    # python -m tests.machine.realistic FLEET VM IMAGE STORE: for a look by hand
+    # python -m tests.shell.realistic FLEET VM IMAGE STORE: for a look by hand
     from ipaddress import IPv4Interface as Interface
 
     from harness.fleet import load_fleet

@@ -13,8 +13,8 @@ import pytest
 
 from harness.deadline import tick
 from harness.errors import HostError
-from harness.machine import weight
 from harness.process import spawn
+from harness.shell import weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

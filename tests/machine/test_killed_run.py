@@ -38,7 +38,7 @@ SUITE = {
         from harness.runtime import runtime_directory
         from harness.site import open_site
         from harness.fleet import NetworkSpec
-        from tests.machine.conftest import ACCELERATOR, VM, _apart
+        from tests.machine.conftest import ACCELERATOR, APART, VM
         from tests.machine.sector_agent import serve
 
         @pytest.mark.criterion("shell-lifecycle")
@@ -53,7 +53,7 @@ SUITE = {
                     serve(directory),
                     launch(
                         *(VM, site, Path(os.environ["BASE"]), directory, ACCELERATOR),
-                        adapt=_apart,
+                        hooks=APART,
                     ),
                 ):
                     Path(f"up-{number}").touch()

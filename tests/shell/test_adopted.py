@@ -1,8 +1,7 @@
-"""Adopted units: what systemd accepts of them, and what they do on a real site."""
+"""Adopted units on a real site: what a real systemd makes of them."""
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import signal
@@ -13,39 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.deadline import Deadline, poll
-from harness.errors import GuestFailure, InputError, MachineDied
+from harness.errors import GuestFailure, MachineDied
 from harness.host import QEMU
 from harness.machine import Machine
 from harness.machine.lifetimes import LAB
 from harness.process import alive
-from harness.shell import CommandLine, UnitShell, gateway_of, read, shim
-from harness.shell.units import settings, span
+from harness.shell import CommandLine, UnitShell, gateway_of, read
 from tests.machine.conftest import ACCELERATOR, VM
 from tests.shell.realistic import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.shell import Units
     from tests.machine.conftest import Bench
 
-FACTS = {
-    "cpu": "max", "accelerator": "tcg", "mem": 512, "vcpu": 1, "agent": "/m/agent",
-    "console": "/m/console", "log": "/m/log", "monitor": "/m/monitor", "qmp": "/m/qmp",
-}  # fmt: skip
-TORN = """
-[Unit]
-Requires=db.service
-Requires=dev-kvm.device
-[Service]
-Exec Start=true
-ExecStart=/bin/true
-ExecStartPre=/no/such/program
-TimeoutStopSec=soon
-nonsense
-[Mount]
-What=x
-"""
 QEMU_PATH = shutil.which(QEMU) or ""
 
 
@@ -53,202 +33,6 @@ QEMU_PATH = shutil.which(QEMU) or ""
 def _systemd() -> None:
     if shutil.which("systemd-analyze") is None or os.geteuid() != 0:
         pytest.skip("needs systemd and root")
-
-
-def write(place: Path, **units: str) -> Units:
-    """Write units, by name without their type, and read them."""
-    for name, text in units.items():
-        (place / f"{name}.service").write_text(text)
-    return read([place / f"{name}.service" for name in units], "dev")
-
-
-def oneshot(more: str = "") -> str:
-    """Return the text of a oneshot."""
-    return f"[Service]\nType=oneshot\nExecStart=/bin/true\n{more}"
-
-
-def service(more: str = "") -> str:
-    """Return the text of the machine's own unit."""
-    return f"[Service]\nExecStart={QEMU_PATH} -m 1\n{more}"
-
-
-# What is accepted -------------------------------------------------------------------
-
-
-def test_all_that_systemd_refuses_is_listed_at_once(tmp_path: Path) -> None:
-    """With file and line, in systemd's words; a device is refused by the harness."""
-    with pytest.raises(InputError, match="cannot be adopted") as caught:
-        write(tmp_path, vm=TORN)
-    said = [str(mistake) for mistake in caught.value.evidence]
-    file = tmp_path / "vm.service"
-    for expected in (
-        f"{file}:6: Unknown key",
-        f"{file}:9: Failed to parse time value",
-        f"{file}:10: Missing '='",
-        f"{file}:11: Unknown section 'Mount'",
-        "vm.service: Failed to create vm.service/start: Unit db.service not found",
-        "vm.service: Command /no/such/program is not executable",
-        f"{file}: Requires = dev-kvm.device: no device unit",
-    ):
-        assert any(line.startswith(expected) for line in said), (expected, said)
-    with pytest.raises(InputError, match="a readable unit file"):
-        read([tmp_path / "absent.service"], "dev")
-
-
-def test_a_cycle_is_refused(tmp_path: Path) -> None:
-    """By systemd, that names it."""
-    main = "[Unit]\nRequires=a.service\nAfter=a.service\n" + service()
-    after = "[Unit]\nAfter=vm.service\n"
-    with pytest.raises(InputError, match="cyclic"):
-        write(tmp_path, vm=main, a=after + oneshot())
-
-
-def test_units_are_ordered_as_they_say(tmp_path: Path) -> None:
-    """Requires= alone gives no order; After= and Before= do. Strays are left out."""
-    units = write(
-        tmp_path,
-        vm="[Unit]\nRequires=b.service a.service\nAfter=a.service\n" + service(),
-        a="[Unit]\nAfter=b.service\n" + oneshot(),
-        b=oneshot(),
-        stray=oneshot(),
-    )
-    assert [unit.name for unit in units.before] == ["b.service", "a.service"]
-    assert units.unordered == ()
-    assert units.emulators == (os.path.realpath(QEMU_PATH),)
-
-
-def test_a_requirement_without_an_order_is_seen(tmp_path: Path) -> None:
-    """Both are started at once, and init loses the race."""
-    requires = "[Unit]\nRequires=init.service\n"
-    units = write(tmp_path, vm=requires + service(), init=oneshot())
-    assert units.unordered == ("init.service",)
-
-
-def test_drop_ins_and_install_sections_count(tmp_path: Path) -> None:
-    """As systemd merges them: in the order of their names, an empty value clears."""
-    (tmp_path / "vm.service.d").mkdir()
-    (tmp_path / "vm.service.d" / "20-last.conf").write_text(
-        "[Service]\nCPUWeight=50\nTimeoutStopSec=infinity\n"
-        "[Install]\nWantedBy=multi-user.target\n"
-    )
-    (tmp_path / "vm.service.d" / "10-first.conf").write_text(
-        f"[Service]\nExecStart=\nExecStart={QEMU_PATH} -m 2\nCPUWeight=20\n"
-    )
-    main = write(tmp_path, vm="[Service]\nExecStart=/bin/false\n").main
-    assert main.weight == 50
-    assert main.wanted_by == ("multi-user.target",)
-    assert main.autostart
-    assert math.isinf(main.stop_timeout)
-    plain = write(tmp_path, other=service()).main
-    assert (plain.weight, plain.autostart, plain.stop_timeout) == (None, False, 90)
-
-
-def test_a_template_is_the_machines_instance(tmp_path: Path) -> None:
-    """`%i` is the VM's name, for the machine's unit and what it needs."""
-    needs = "[Unit]\nRequires=init@%i.service\nAfter=init@%i.service\n"
-    for name, text in (("vm@", needs + service()), ("init@", oneshot())):
-        (tmp_path / f"{name}.service").write_text(text)
-    files = [tmp_path / "vm@.service", tmp_path / "init@.service"]
-    units = read(files, "dev")
-    assert units.main.name == "vm@dev.service"
-    assert [unit.name for unit in units.before] == ["init@dev.service"]
-
-
-@pytest.mark.parametrize(
-    ("main", "init", "restarted"),
-    [
-        ("X-RestartIfChanged=false", "X-RestartIfChanged=no", []),
-        ("", "X-RestartIfChanged=false", ["vm.service"]),
-        ("X-RestartIfChanged=false", "", ["init.service"]),
-        ("X-ReloadIfChanged=true", "RemainAfterExit=no", []),
-        ("[Unit]\nX-RestartIfChanged=false", "X-StopIfChanged=false", [
-            "init.service", "vm.service",
-        ]),
-        ("[Unit]\nX-OnlyManualStart=1", "[Unit]\nRefuseManualStop=yes", []),
-    ],
-)  # fmt: skip
-def test_what_a_deploy_of_the_host_restarts(
-    tmp_path: Path, main: str, init: str, restarted: list[str]
-) -> None:
-    """Settings count in their own section, and who requires init goes with it."""
-    units = write(
-        tmp_path,
-        vm="[Unit]\nRequires=init.service\nAfter=init.service\n" + service(main),
-        init=oneshot(f"RemainAfterExit=true\n{init}\n"),
-    )
-    assert list(units.restarted_by_a_deploy) == restarted
-
-
-def test_one_service_has_to_start_a_qemu(tmp_path: Path) -> None:
-    """None is refused, two as well; a sidecar of another program is not counted."""
-    with pytest.raises(InputError, match="start no QEMU"):
-        write(tmp_path, vm="[Service]\nExecStart=/bin/sleep 1\n")
-    with pytest.raises(InputError, match="two units start a QEMU") as caught:
-        write(tmp_path, vm=service(), other=service())
-    assert "vm.service, other.service" in str(caught.value)
-    side = "[Service]\nExecStart=/bin/sleep 1\n"
-    assert write(tmp_path, vm=service(), side=side).main.name == "vm.service"
-
-
-def test_texts_and_times_are_read() -> None:
-    """Continued lines, comments, cleared lists; times as `systemctl show` has them."""
-    text = "# no\n[Unit]\nA=1\\\n 2\nA=3\n[B]\nA=x\n; no\nA=\n"
-    assert settings(text) == {("Unit", "A"): ["1  2", "3"], ("B", "A"): []}
-    assert span("1min 30s") == 90
-    assert span("1h 500ms") == 3600.5
-    assert math.isinf(span("infinity"))
-
-
-def test_qemu_is_scaled_down_and_given_our_channels() -> None:
-    """The size of the real host goes, the machine's own hardware stays."""
-    words = (
-        "-enable-kvm -machine q35,accel=kvm,usb=off -cpu host -m 16G -smp 8 -no-reboot"
-        " -drive file=/var/lib/x.qcow2,if=virtio -serial mon:stdio"
-        " -netdev tap,id=n,ifname=tap-x"
-        " -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:01"
-    )
-    given = words.split()
-    asked = CommandLine.of(given)
-    assert (asked.mem, asked.vcpu) == (16384, 8)
-    assert asked.macs == ("52:54:00:00:00:01",)
-    assert (asked.taps, asked.files) == (("tap-x",), ("/var/lib/x.qcow2",))
-    argv = shim.adapt(given, FACTS)
-    text = " ".join(argv)
-    assert "kvm" not in text
-    assert "-machine q35,usb=off -cpu max" in text
-    assert (CommandLine.of(argv).mem, CommandLine.of(argv).vcpu) == (512, 1)
-    assert "-no-reboot -drive file=/var/lib/x.qcow2" in text
-    assert argv.count("-serial") == 1
-    assert "name=org.qemu.guest_agent.0" in text
-    port = f"virtserialport,chardev=qga,name={shim.AGENT}"
-    own = ["-chardev", "socket,path=/run/qga,id=qga", "-device", port]
-    argv = shim.adapt(own, FACTS)
-    assert argv[1] == "socket,id=qga,path=/m/agent,server=on,wait=off"
-    assert "harness-agent" not in " ".join(argv)
-
-
-def test_a_kernel_on_the_command_line_is_seen() -> None:
-    """It would bypass the guest's own boot loader."""
-    asked = CommandLine.of(
-        ["-kernel", "/k", "-append", "x", "-smp", "sockets=1,cpus=3"]
-    )
-    assert asked.direct == ("-kernel", "-append")
-    assert (asked.mem, asked.vcpu) == (128.0, 3)
-
-
-def test_files_are_told_from_block_devices() -> None:
-    """In the old spelling and the new; `file=` of a block device names a node."""
-    words = (
-        "-drive file=/a.qcow2,if=virtio -drive if=none,file.filename=/b.iso"
-        " -blockdev driver=file,node-name=f,filename=/c.qcow2"
-        " -blockdev driver=qcow2,node-name=d,file=f"
-        " -blockdev driver=raw,node-name=s,file.driver=file,file.filename=/d.iso"
-    )
-    asked = CommandLine.of(words.split())
-    assert sorted(asked.files) == ["/a.qcow2", "/b.iso", "/c.qcow2", "/d.iso"]
-
-
-# What they do -----------------------------------------------------------------------
 
 
 @contextmanager

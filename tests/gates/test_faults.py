@@ -9,7 +9,7 @@ import pytest
 
 from harness.fault import built_in
 from harness.shell import AlteredShell, Shell
-from tests.gates.test_files import modules
+from tests.gates.source import modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

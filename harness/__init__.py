@@ -40,10 +40,12 @@ if TYPE_CHECKING:
         Vm,
     )
     from harness.guest.boot import Bootloader, MenuEntry
+    from harness.guest.heartbeat import Heartbeat
     from harness.guest.inodes import InodeSample, slope
     from harness.guest.lab import LabState
     from harness.guest.proc import Process
     from harness.guest.rebuild import Rebuild
+    from harness.guest.secrets import Secret, SecretsState, StoreSearch
     from harness.guest.store import Collection, Reading, Verification
     from harness.guest.system import Generation, SystemState
     from harness.guest.transport import CommandResult
@@ -98,6 +100,7 @@ __all__ = [
     "Fleet",
     "Generation",
     "GuestFailure",
+    "Heartbeat",
     "InodeSample",
     "LabState",
     "Machine",
@@ -114,7 +117,10 @@ __all__ = [
     "Rebuild",
     "Recorder",
     "Sample",
+    "Secret",
+    "SecretsState",
     "Site",
+    "StoreSearch",
     "SystemState",
     "Trace",
     "UnitShell",
@@ -158,10 +164,12 @@ _MODULES = {
     "harness.fault": "Fault must_fail",
     "harness.fleet": "Budgets CloudInit Endpoint Fleet Migration NetworkSpec Vm",
     "harness.guest.boot": "Bootloader MenuEntry",
+    "harness.guest.heartbeat": "Heartbeat",
     "harness.guest.inodes": "InodeSample slope",
     "harness.guest.lab": "LabState",
     "harness.guest.proc": "Process",
     "harness.guest.rebuild": "Rebuild",
+    "harness.guest.secrets": "Secret SecretsState StoreSearch",
     "harness.guest.store": "Collection Reading Verification",
     "harness.guest.system": "Generation SystemState",
     "harness.guest.transport": "CommandResult",

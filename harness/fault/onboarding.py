@@ -64,7 +64,7 @@ class BentoRebootsOn(Fault):
 
     name = "bento-has-reboots-on"
     source = "rapenne-s/bento bootstrap.sh (a file REBOOT lets it reboot)"
-    expects = must_fail(CRITERION, "bento deploys and has reboots off")
+    expects = must_fail(CRITERION, "bento has reboots off")
     scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
@@ -80,7 +80,7 @@ class BorgLeftOn(Fault):
 
     name = "borg-left-on"
     source = "the plan's hosts/dev (no borg backup)"
-    expects = must_fail(CRITERION, "no borg backup")
+    expects = must_fail(CRITERION, "no unit of a borg backup is loaded")
     scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
@@ -96,7 +96,7 @@ class NoCollector(Fault):
 
     name = "gc-timer-missing"
     source = "nixpkgs#79109 (nix.gc.automatic left off)"
-    expects = must_fail(CRITERION, "nix-gc.timer is there")
+    expects = must_fail(CRITERION, "nix-gc.timer is loaded")
     scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
@@ -109,7 +109,7 @@ class StateVersionRaised(Fault):
 
     name = "state-version-raised"
     source = "NixOS options, system.stateVersion (most users should never change it)"
-    expects = must_fail(CRITERION, "stateVersion is what the conversion gave it")
+    expects = must_fail(CRITERION, "stateVersion is the release of the conversion")
     scenario = "timers-and-users"
 
     def inject(self, machine: Machine) -> None:
@@ -123,7 +123,7 @@ class ForgejoKnowsOne(LanFault):
 
     name = "forgejo-mcp-knows-the-temporary-address"
     source = "the plan's firewall on fw (source addresses by hand)"
-    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers with HTTP status 200")
     scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
@@ -138,7 +138,7 @@ class ForgejoKeepsTheOldMac(LanFault):
 
     name = "forgejo-mcp-keeps-the-old-mac"
     source = "vmware/vic#2932, #3437; resource-agents#124"
-    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers with HTTP status 200")
     scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
@@ -153,7 +153,7 @@ class ForgejoDown(Fault):
 
     name = "forgejo-mcp-down"
     source = "the plan's PR2 (reached by TCP, not by ping)"
-    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers with HTTP status 200")
     scenario = "before-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
@@ -170,7 +170,7 @@ class ForgejoAsksForLogin(Fault):
 
     name = "forgejo-mcp-asks-for-a-login"
     source = "the plan's ingress (forward authentication for whole hosts)"
-    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers with HTTP status 200")
     scenario = "before-the-swap"
 
     @contextmanager
@@ -188,7 +188,7 @@ class ForgejoRefuses(Fault):
 
     name = "forgejo-mcp-refuses-dev"
     source = "the plan's firewall on fw (source addresses by hand)"
-    expects = must_fail(FORGEJO, "forgejo-mcp answers")
+    expects = must_fail(FORGEJO, "forgejo-mcp answers with HTTP status 200")
     scenario = "before-the-swap"
 
     def inject(self, machine: Machine) -> None:

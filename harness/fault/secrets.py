@@ -31,7 +31,7 @@ class Readable(SecretFault):
 
     name = "secret-readable-by-all"
     source = "sops-nix README, Set secret permission/owner"
-    expects = must_fail(CRITERION, "nobody else can read the secret")
+    expects = must_fail(CRITERION, "only owner and group can read the secret")
     module = '{ lib, ... }: { sops.secrets.acceptance.mode = lib.mkForce "0644"; }\n'
 
 
@@ -40,7 +40,7 @@ class InTheStore(SecretFault):
 
     name = "secret-in-the-store"
     source = "sops-nix README (all users can read the store)"
-    expects = must_fail(CRITERION, "nothing secret is in the store")
+    expects = must_fail(CRITERION, "the store does not have the secret's plain text")
     module = f"""{{ ... }}: {{
   system.activationScripts.leak = ''
     [ ! -e {_SECRET} ] || /usr/bin/nix-store --add "$(readlink -f {_SECRET})" >/dev/null
@@ -54,7 +54,11 @@ class Unnoticed(SecretFault):
 
     name = "rotation-unnoticed"
     source = "sops-nix README, Restarting/reloading systemd units on secret change"
-    expects = must_fail(CRITERION, "a service gets the new value")
+    expects = must_fail(
+        CRITERION,
+        "a rotation restarts the service that reads the secret",
+        "the service reads the value that was sealed",
+    )
     module = (
         "{ lib, ... }: { sops.secrets.acceptance.restartUnits = lib.mkForce [ ]; }\n"
     )
@@ -65,7 +69,7 @@ class OtherHostKey(Fault):
 
     name = "host-key-regenerated"
     source = "sops-nix#955, #390; srvos#148"
-    expects = must_fail(CRITERION, "the switch succeeds")
+    expects = must_fail(CRITERION, "the switch that deploys the secret succeeds")
     scenario = "owners"
 
     def inject(self, machine: Machine) -> None:
@@ -84,7 +88,7 @@ class AnotherMasterKey(Fault):
     source = "Cloonar/coding-lab nix/module.nix (made when absent)"
     expects = must_fail(
         CRITERION,
-        "lab makes itself no other master key",
+        "lab makes no master key of its own",
         "lab does not run without its master key",
     )
     scenario = "owners"

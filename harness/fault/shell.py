@@ -41,8 +41,8 @@ class DiskRecreated(Fault):
     source = "microvm.nix#461"
     expects = must_fail(
         "shell-lifecycle",
-        "what the guest wrote is still there",
-        "init says that it found everything",
+        "data from before a crash is on the disk",
+        "init reports that the disk is already present",
     )
     scenario = "crash"
 
@@ -77,7 +77,7 @@ class PowerCut(Fault):
 
     name = "stop-is-a-power-cut"
     source = "d2b#100; ghaf#1958; qemu(1), system emulation (SIGTERM ends it at once)"
-    expects = must_fail("shell-lifecycle", "the guest ends by itself")
+    expects = must_fail("shell-lifecycle", "the guest shuts down when its unit stops")
     scenario = "stop"
 
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
@@ -134,7 +134,7 @@ class _Restarts(AlteredShell):
 class Resized(Fault):
     """A machine of another size than the spec's, from its next boot on."""
 
-    expects = must_fail("shell-options", "mem")
+    expects = must_fail("shell-options", "the guest has the memory that mem says")
     scenario = "mem"
 
     def inject(self, machine: Machine) -> None:
@@ -159,7 +159,7 @@ class CpusIgnored(Resized):
 
     name = "vcpu-ignored"
     source = "QEMU documentation, -m and -smp: what is not given has a default"
-    expects = must_fail("shell-options", "vcpu")
+    expects = must_fail("shell-options", "the guest has the processors that vcpu says")
     scenario = "vcpu"
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
@@ -172,7 +172,7 @@ class NotGrown(Fault):
 
     name = "growpart-off"
     source = "cloud-init documentation, growpart: mode; e2fsprogs (inodes by size)"
-    expects = must_fail("shell-options", "the root file system is grown")
+    expects = must_fail("shell-options", "the root file system is grown into the disk")
     scenario = "disk"
 
     def alter_spec(self, fleet: Fleet) -> Fleet:
@@ -228,7 +228,7 @@ class NewInstance(Fault):
     source = "cloud-init#3753, #2742; srvos#148"
     expects = must_fail(
         "shell-options",
-        "the ssh host keys stay",
+        "the second boot keeps ssh host keys",
         "first-boot modules do not run again",
     )
     scenario = "two-boots"

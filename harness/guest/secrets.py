@@ -46,7 +46,7 @@ class SecretsState:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class StoreSearch:
     """Which of two texts a search of the whole store has come upon."""
 
     plain: bool
@@ -87,7 +87,7 @@ class Secrets:
         """Return what `Secret.digest` is for a value."""
         return sha256(value.encode()).hexdigest()
 
-    def search_store(self, plain: str, sealed: str) -> Search:
+    def search_store(self, plain: str, sealed: str) -> StoreSearch:
         """Read all of the store for a secret, and for a line of its encrypted form.
 
         Finding the latter is what proves that the search reads everything.
@@ -102,7 +102,7 @@ class Secrets:
         if found.rc not in {0, 1}:
             raise MachineError("the store was not searched", seen=found.stderr)
         lines = set(found.stdout.splitlines())
-        return Search(plain=plain in lines, sealed=sealed in lines)
+        return StoreSearch(plain=plain in lines, sealed=sealed in lines)
 
 
 def parse(sections: Sections) -> SecretsState:

@@ -1,18 +1,28 @@
-"""The conversion as a person sees it: a console that answers, files that are right."""
+"""Converts a machine, and looks at what that makes of console, files and disk."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from harness import DeadlineExpired, NotExercised, log_in, poll
+from suites.onboard.checks.conversion import (
+    ASIDE,
+    LUSTRATE,
+    NIXOS,
+    CleanUp,
+    Converted,
+    Identity,
+    Login,
+    Written,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness import Budgets, CommandResult, Machine, NetworkSpec, Recorder
+    from harness import CommandResult, Machine
 
 INFECT = "/usr/lib/reference/nixos/infect"
 _LOGIN = r"login: *$"
@@ -20,26 +30,26 @@ _PROMPT = r"# *$"
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INFECT_S = 600.0
 _PRESS_S = 3.0
-# nixos-infect writes this on a net without IPv6, and NixOS does not boot with it.
-_EMPTY_GATEWAY = re.compile(r'defaultGateway6\s*=\s*(?:""|\{[^}]*address\s*=\s*"")')
+# Fewer files or KiB than any old root has.
+_SOME = 100
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """The serial console, and somebody at it who knows root's password."""
+    """The serial console, used by a client that knows root's password.
+
+    An answer may take up to `seconds`.
+    """
 
     dev: Machine
-    check: Recorder
-    budgets: Budgets
     password: str
+    seconds: float
 
     @classmethod
-    def of(
-        cls, dev: Machine, check: Recorder, budgets: Budgets, password: str
-    ) -> Terminal:
+    def of(cls, dev: Machine, password: str, seconds: float) -> Terminal:
         """Let root have a password, as a seed's user-data would."""
         dev.succeed("chpasswd", stdin=f"root:{password}\n".encode())
-        return cls(dev, check, budgets, password)
+        return cls(dev, password, seconds)
 
     def silence(self) -> str:
         """Press Enter, and return what was missed if no prompt to log in came."""
@@ -51,20 +61,9 @@ class Terminal:
             return str(error)
         return ""
 
-    def judge_prompt(self, when: str, silences: Sequence[str]) -> bool:
-        """Hold the console to having answered each time."""
-        missed = [silence for silence in silences if silence]
-        return self.check.check(
-            "the console answers",
-            not missed,
-            f"{when}: {len(missed)} of {len(silences)} times it did not: {missed[:1]}",
-        )
-
-    def judge_login(self, when: str) -> None:
-        """Log in and out again, and see that the shell is this boot's."""
+    def log_in(self) -> Login:
+        """Log in at a prompt, ask for the boot ID, and log out again."""
         console = self.dev.console
-        if not self.judge_prompt(when, [self.silence()]):
-            return
         mark = console.size
         try:
             console.send("root\n")
@@ -73,33 +72,25 @@ class Terminal:
             self._await(_PROMPT, mark)
             mark = console.size
             console.send("cat /proc/sys/kernel/random/boot_id\n")
-            said = self._await(f"{_BOOT_ID.pattern}[\\s\\S]*{_PROMPT}", mark)
+            screen = self._await(f"{_BOOT_ID.pattern}[\\s\\S]*{_PROMPT}", mark)
             mark = console.size
             console.send("exit\n")
             self._await(_LOGIN, mark)
         except DeadlineExpired as error:
-            self._judge("a person can log in on the console", when, seen=str(error))
-            return
-        told = _BOOT_ID.search(said)
-        self._judge(
-            "a person can log in on the console",
-            when,
-            ok=told is not None and told[0] == self.dev.boot_id,
-            seen=said,
-        )
+            return Login("", missed=str(error))
+        printed = _BOOT_ID.search(screen)
+        return Login(printed[0] if printed else "", screen)
 
     def _await(self, pattern: str, mark: int) -> str:
-        deadline = self.dev.deadline(
-            self.budgets.console_answer_s, f"the console to say {pattern}"
-        )
+        deadline = self.dev.deadline(self.seconds, f"the console to say {pattern}")
         return self.dev.console.wait_for(pattern, deadline, since=mark)[0]
 
-    def _judge(self, name: str, when: str, *, ok: bool = False, seen: str = "") -> bool:
-        return self.check.check(name, ok, f"{when}: {seen}")
 
+def convert(dev: Machine, terminal: Terminal) -> tuple[CommandResult, list[str]]:
+    """Run the conversion over ssh, and press Enter on the console meanwhile.
 
-def convert(dev: Machine, terminal: Terminal) -> CommandResult:
-    """Run the conversion over ssh, and press Enter on the console meanwhile."""
+    Returns its result, and for each Enter what was missed.
+    """
     silences: list[str] = []
     with log_in(dev) as ssh, ThreadPoolExecutor(1) as pool:
         deadline = dev.deadline(_INFECT_S, "the conversion")
@@ -115,132 +106,66 @@ def convert(dev: Machine, terminal: Terminal) -> CommandResult:
         done = running.result()
     # The last answer may have come after the end.
     if not silences[:-1]:
-        raise NotExercised("somebody pressed Enter during the conversion")
-    terminal.judge_prompt("during the conversion", silences)
-    return done
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What makes a machine the same one: to ssh, to systemd, to who encrypts for it."""
-
-    host_keys: tuple[str, ...]
-    machine_id: str
-
-    @classmethod
-    def of(cls, dev: Machine) -> Identity:
-        """Ask a machine who it is."""
-        said = dev.succeed(
-            "sh", "-c", "cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_*_key.pub"
-        ).split()
-        return cls(tuple(said[1:]), said[0])
-
-
-def judge_files(dev: Machine, check: Recorder, network: NetworkSpec) -> None:
-    """Hold what the conversion wrote to what disk and network really are."""
-    files = {
-        name: dev.read_file(f"/etc/nixos/{name}.nix")
-        for name in ("hardware-configuration", "networking", "configuration")
-    }
-    hardware, net = files["hardware-configuration"], files["networking"]
-    for mount in ("/", "/boot"):
-        names = dev.succeed(
-            *("sh", "-c"),
-            "device=$(findmnt -no SOURCE $0); blkid -s UUID -o value $device; "
-            "blkid -s LABEL -o value $device; echo $device",
-            mount,
-        ).split()
-        found = re.search(
-            rf'fileSystems\."{mount}" = {{[^}}]*device = "([^"]+)"', hardware
+        raise NotExercised(
+            "Enter to be pressed on the console during the conversion",
+            seen=f"it was pressed {len(silences)} times before its end",
         )
-        # Nobody would reboot into a system that cannot find its disk.
-        check.require(
-            "hardware-configuration.nix names the disk's file systems",
-            found is not None
-            and found[1].rpartition("/")[2] in {*names, names[-1][5:]},
-            f"{mount} is {found and found[1]}, blkid knows {names}",
-        )
-    disk = dev.succeed(
-        "sh", "-c", "echo /dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /))"
-    ).strip()
-    check.check(
-        "the boot loader goes to the disk that boots",
-        f'device = "{disk}"' in hardware,
-        f"the disk is {disk}: {hardware}",
-    )
-    wanted = (str(dev.vm.ip), str(network.gateway), dev.vm.mac)
-    check.check(
-        "networking.nix has the machine's static address",
-        all(f'"{word}"' in net for word in wanted) and "useDHCP = true" not in net,
-        f"wanted {wanted}: {net}",
-    )
-    check.check(
-        "no empty IPv6 gateway is configured", not _EMPTY_GATEWAY.search(net), net
+    return done, silences
+
+
+def identity(dev: Machine) -> Identity:
+    """Read a machine's ssh host keys and machine-id."""
+    printed = dev.succeed(
+        "sh", "-c", "cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_*_key.pub"
+    ).split()
+    return Identity(tuple(map(_fingerprint, printed[1:])), printed[0])
+
+
+def _fingerprint(key: str) -> str:
+    digest = b64encode(sha256(b64decode(key)).digest()).decode()
+    return f"SHA256:{digest.rstrip('=')}"
+
+
+def written(dev: Machine) -> Written:
+    """Read what the conversion wrote, and what the disk is."""
+    return Written(
+        hardware=dev.read_file("/etc/nixos/hardware-configuration.nix"),
+        networking=dev.read_file("/etc/nixos/networking.nix"),
+        devices={mount: _devices(dev, mount) for mount in ("/", "/boot")},
+        disk=dev.succeed(
+            "sh", "-c", "echo /dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /))"
+        ).strip(),
     )
 
 
-def judge_converted(dev: Machine, check: Recorder, identity: Identity) -> None:
-    """Hold a machine to being a NixOS, booted by its own loader, and still itself."""
-    state, menu = dev.system.state(), dev.system.bootloader()
-    check.check(
-        "the system profile is what booted",
-        state.booted is not None
-        and state.profile is not None
-        and state.booted.path == state.profile.path,
-        f"booted {state.booted}, profile {state.profile}",
-    )
-    check.check(
-        "the boot loader has the new system",
-        state.profile is not None
-        and menu.default is not None
-        and menu.default.system == state.profile.path
-        and menu.default.complete,
-        f"default entry {menu.default}",
-    )
-    check.check(
-        "it is a NixOS",
-        dev.execute("test", "-e", "/etc/NIXOS").succeeded,
-        "there is no /etc/NIXOS",
-    )
-    marked = dev.execute("test", "-e", "/etc/NIXOS_LUSTRATE").succeeded
-    aside = dev.execute("test", "-e", "/old-root/etc/passwd").succeeded
-    check.check(
-        "the old system was put aside",
-        aside and not marked,
-        f"/old-root/etc/passwd {'is' if aside else 'is not'} there, the mark "
-        f"{'still is' if marked else 'is gone'}",
-    )
-    now = Identity.of(dev)
-    check.check(
-        "the machine keeps its host keys", now.host_keys == identity.host_keys, f"{now}"
-    )
-    check.check(
-        "the machine keeps its machine-id",
-        now.machine_id == identity.machine_id,
-        f"{now}",
-    )
+def _devices(dev: Machine, mount: str) -> list[str]:
+    """List the paths by which a file system's device can be named."""
+    return dev.succeed(
+        *("sh", "-c"),
+        "device=$(findmnt -no SOURCE $0); echo $device;"
+        " blkid -s UUID -o value $device | sed s,^,/dev/disk/by-uuid/,;"
+        " blkid -s LABEL -o value $device | sed s,^,/dev/disk/by-label/,",
+        mount,
+    ).split()
 
 
-def judge_clean_up(dev: Machine, check: Recorder, budgets: Budgets) -> None:
-    """Remove the old root, and hold the disk to having got all of it back."""
-    said = dev.succeed("sh", "-c", "du -sk /old-root; du -s --inodes /old-root").split()
-    kib, inodes = int(said[0]), int(said[2])
+def converted(dev: Machine) -> Converted:
+    """Look at a machine after the first boot of the converted system."""
+    exists = f"for file in {NIXOS} {LUSTRATE} {ASIDE}; do\n"
+    exists += "if [ -e $file ]; then echo $file; fi; done"
+    files = dev.succeed("sh", "-c", exists).split()
+    return Converted(dev.system.state(), dev.system.bootloader(), files, identity(dev))
+
+
+def clean_up(dev: Machine) -> CleanUp:
+    """Remove the old root. Raises NotExercised where there is next to none."""
+    sizes = dev.succeed("sh", "-c", "du -sk /old-root; du -s --inodes /old-root")
+    words = sizes.split()
+    kib, inodes = int(words[0]), int(words[2])
     if inodes < _SOME or kib < _SOME:
-        raise NotExercised("there was an old root to clean up", seen=str(said))
+        raise NotExercised(
+            "an old root to clean up", seen=f"it has {inodes} inodes and {kib} KiB"
+        )
     before = dev.inodes.sample("/")["/"]
     dev.succeed("sh", "-c", "rm -rf /old-root && sync", timeout=300)
-    after = dev.inodes.sample("/")["/"]
-    check.check(
-        "the clean-up gives the inodes back",
-        before.used - after.used >= inodes * budgets.cleanup_share,
-        f"{before.used} used before, {after.used} after; /old-root had {inodes}",
-    )
-    freed = (after.free_bytes - before.free_bytes) // 1024
-    check.check(
-        "the clean-up gives the bytes back",
-        freed >= kib * budgets.cleanup_share,
-        f"{freed} KiB freed; /old-root had {kib}",
-    )
-
-
-_SOME = 100
+    return CleanUp(kib, inodes, before, dev.inodes.sample("/")["/"])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import HEARTBEATS, GuestFailure, NotExercised, poll
+from harness import HEARTBEATS, GuestFailure, NotExercised, describe, poll
+from suites.onboard.checks import pulls as checks
 from suites.onboard.fleet_server import UNIT, Enrolled
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _SLOW = """
     serviceConfig.ExecStart = "${pkgs.coreutils}/bin/sleep 45";
   };
 }"""
-_LOCKED = 11
+_MAIN = "/etc/nixos/configuration.nix"
 
 
 @pytest.mark.scenario("deploy")
@@ -49,37 +50,27 @@ def test_pull_deploys_by_switch_and_never_reboots(
 ) -> None:
     """Another lab, kernel and bento, and a file named REBOOT, all in one pull."""
     host = Enrolled.of(machine_factory, _vm(fleet))
-    watch = Watch.of(host.dev, check)
+    dev, first = host.dev, Before.of(host.dev)
     host.publish("1", _everything_new(fleet), marker="REBOOT")
-    pulled = host.pull()
-    watch.judge_no_reboot(pulled)
-    _judge_reached(check, pulled)
-    _judge_applied(host, check, pulled, "1")
-    after = host.dev.system.state()
-    if not after.reboot_pending:
-        raise NotExercised("the pull brought another kernel", seen=f"{after.current}")
-    told = host.dev.succeed("systemctl", "show", "-P", "Environment", UNIT)
-    if "STEP=1" not in told:
-        raise NotExercised("the pull changed bento's own unit", seen=told)
-    watch.judge_sessions(pulled, budgets)
+    pull = host.pull()
+    check.require(checks.stays_up(pull, first.system.boot_id, dev.boot_id))
+    check.require(checks.fetches(pull))
+    after = _observe(host, pull)
+    check(checks.deploys(after, "1"))
+    _must_be_all_new(dev, after.system)
+    _judge_sessions(dev, check, first.lab, pull, budgets)
 
     again = host.pull()
-    watch.judge_no_reboot(again)
-    check.check(
-        "a pull without news changes nothing",
-        not again.failed
-        and host.dev.system.state().generations == after.generations
-        and "building" not in again.log,
-        f"{again.result}: {again.log[-500:]}",
-    )
-    timer = host.dev.succeed(
+    check.require(checks.stays_up(again, first.system.boot_id, dev.boot_id))
+    check(checks.idles(again, after.system, dev.system.state()))
+    timer = dev.succeed(
         *("systemctl", "show", UNIT.replace(".service", ".timer")),
         *("-p", "ActiveState,NextElapseUSecRealtime"),
     )
-    check.check(
-        "the next pull is due",
-        "ActiveState=active" in timer and "NextElapseUSecRealtime=\n" not in timer,
-        timer,
+    check(
+        checks.is_scheduled(
+            dict(line.partition("=")[::2] for line in timer.splitlines())
+        )
     )
 
 
@@ -89,41 +80,30 @@ def test_pull_survives_bad_configuration_and_an_absent_server(
 ) -> None:
     """What cannot be had or built leaves all as it was, shows, and is tried again."""
     host = Enrolled.of(machine_factory, _vm(fleet))
-    watch = Watch.of(host.dev, check)
+    dev, first = host.dev, Before.of(host.dev)
     host.publish("bad", _BROKEN)
     for attempt in ("first", "second"):
-        pulled = host.pull()
+        pull, during = host.pull(), f"{attempt} pull of a bad configuration"
         if attempt == "first":
-            _judge_reached(check, pulled)
-        check.check(
-            "a configuration that cannot be built is tried again",
-            pulled.reached and host.applied() != "bad",
-            f"{attempt} pull: {pulled.log[-500:]}; bento remembers {host.applied()!r}",
-        )
-        check.check(
-            "a failed pull is a failed unit",
-            pulled.failed and UNIT in host.dev.system.failed_units(),
-            f"{attempt} pull: {pulled.result}, status {pulled.status}, "
-            f"{pulled.log[-500:]}",
-        )
-        watch.judge_unchanged("after a configuration that cannot be built")
+            check.require(checks.fetches(pull))
+        now = _observe(host, pull)
+        check(checks.fails_on_bad_configuration(during, now, "bad", UNIT))
+        _judge_unchanged(dev, check, first, during)
 
     host.server.block_network()
     host.publish("good", fleet.lab.changed(2))
-    pulled = host.pull()
-    if "good" in pulled.log or host.applied() == "good":
-        raise NotExercised("the fleet server was away", seen=pulled.log[-500:])
-    watch.judge_no_reboot(pulled)
-    watch.judge_unchanged("while the server is away")
+    pull = host.pull()
+    if "good" in pull.log or host.applied() == "good":
+        raise NotExercised(
+            "the fleet server to be away during a pull",
+            seen=f"the pull got the change: {describe(pull.log)}",
+        )
+    check.require(checks.stays_up(pull, first.system.boot_id, dev.boot_id))
+    _judge_unchanged(dev, check, first, "a pull while the server is away")
 
     host.server.unblock_network()
-    pulled = host.pull()
-    _judge_applied(host, check, pulled, "good")
-    check.check(
-        "lab is healthy after the pull that healed",
-        _lab_settled(host.dev).healthy,
-        f"{host.dev.lab.state().active_state}",
-    )
+    check(checks.deploys(_observe(host, host.pull()), "good"))
+    check(checks.heals("a pull after two that failed", _lab_settled(dev)))
 
 
 @pytest.mark.thorough
@@ -138,150 +118,89 @@ def test_pull_and_manual_switch_take_turns(
     manual = dev.system.start_rebuild("switch", _SLOW)
     _await_switch(dev)
     refused = dev.execute("/run/current-system/bin/switch-to-configuration", "switch")
-    pulled = host.pull()
-    held = _slow_unit(dev) == "activating"
+    pull = host.pull()
+    unit = _slow_unit(dev)
     ended = manual.wait()
-    _judge_reached(check, pulled)
-    if not held:
+    check.require(checks.fetches(pull))
+    if unit != "activating":
         raise NotExercised(
-            "the manual switch held the lock all through the pull",
-            seen=ended.output[-800:],
+            "the manual switch to hold the lock all through the pull",
+            seen=f"its unit was {unit}, it printed {describe(ended.output)}",
         )
-    check.check(
-        "a second switch is refused",
-        refused.rc == _LOCKED and "Could not acquire lock" in refused.output,
-        f"exit status {refused.rc}: {refused.output}",
-    )
-    # It may well end with 4, because a unit failed meanwhile: the pull.
-    check.check(
-        "the manual switch takes effect",
-        _slow_unit(dev) == "active",
-        f"exit status {ended.rc}: {ended.output[-800:]}",
-    )
-    check.check(
-        "a pull that lost the race does not count as applied",
-        pulled.failed and host.applied() != "raced",
-        f"{pulled.result}; bento remembers {host.applied()!r}: {pulled.log[-800:]}",
-    )
-    healing = host.pull()
-    _judge_applied(host, check, healing, "raced")
-    check.check(
-        "lab is healthy after the race",
-        _lab_settled(dev).healthy,
-        f"{dev.lab.state().active_state}",
-    )
+    check(checks.takes_turns(refused, ended, _slow_unit(dev)))
+    check(checks.loses_race(_observe(host, pull), "raced"))
+    check(checks.deploys(_observe(host, host.pull()), "raced"))
+    check(checks.heals("the pull after the race", _lab_settled(dev)))
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Holds a machine against what it was before the first pull."""
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Lab and system before the first pull."""
 
-    dev: Machine
-    check: Recorder
     lab: LabState
     system: SystemState
 
     @classmethod
-    def of(cls, dev: Machine, check: Recorder) -> Watch:
+    def of(cls, dev: Machine) -> Before:
         """Look at a machine whose lab is well. Raises NotExercised."""
         lab = dev.lab.state()
         if not lab.healthy or not {*HEARTBEATS} <= set(lab.sessions):
             raise NotExercised(
-                "lab was well and had its sessions before the pull",
-                seen=f"{lab.active_state}, sessions {sorted(lab.sessions)}",
+                "lab to be healthy and to have its sessions before the pull",
+                seen=f"its unit is {lab.active_state}, HTTP status "
+                f"{describe(lab.status)}, sessions {describe(sorted(lab.sessions))}",
             )
-        return cls(dev, check, lab, dev.system.state())
-
-    def judge_no_reboot(self, pulled: Pull) -> None:
-        """Nothing else can be judged on a machine that rebooted."""
-        boot_id = self.dev.boot_id
-        self.check.require(
-            "a pull never reboots the machine",
-            not pulled.rebooted and boot_id == self.system.boot_id,
-            f"boot id was {self.system.boot_id}, is {boot_id}; {pulled.log[-500:]}",
-        )
-
-    def judge_unchanged(self, event: str) -> None:
-        """Demand the same generation, now and for the next boot, and the same lab."""
-        system = self.dev.system.state()
-        # Another generation may have no lab that could be asked.
-        self.check.require(
-            "the old generation keeps running",
-            system.current == self.system.current
-            and system.profile == self.system.profile,
-            f"{event}: current {system.current}, profile {system.profile}",
-        )
-        lab = self.dev.lab.state()
-        self.check.check(
-            "lab is left alone",
-            lab.main_pid == self.lab.main_pid and lab.healthy,
-            f"{event}: MainPID {lab.main_pid}, was {self.lab.main_pid}; "
-            f"{lab.active_state}",
-        )
-
-    def judge_sessions(self, pulled: Pull, budgets: Budgets) -> None:
-        """Lab was restarted by the pull's switch, and its sessions did not notice."""
-        after = _lab_settled(self.dev)
-        if after.main_pid == self.lab.main_pid:
-            raise NotExercised("the pull restarted lab", seen=pulled.log[-1500:])
-        was = {name: one.identity for name, one in self.lab.sessions.items()}
-        now = {name: one.identity for name, one in after.sessions.items()}
-        self.check.check(
-            "sessions survive a pull",
-            was == now,
-            f"sessions (name, PID, start time, pty) were {was}, are {now}",
-        )
-        for name in HEARTBEATS:
-            heart = self.dev.lab.heartbeats(name).since(self.lab.uptime)
-            self.check.check(
-                "heartbeat without a gap",
-                heart.longest_gap_ms <= budgets.heartbeat_gap_ms,
-                f"{name} was silent for {heart.longest_gap_ms:.0f} ms, budget "
-                f"{budgets.heartbeat_gap_ms} ms",
-            )
-        self.check.check(
-            "lab is healthy after the pull",
-            after.healthy,
-            f"{after.active_state}, HTTP {after.status}",
-        )
+        return cls(lab, dev.system.state())
 
 
-def _judge_reached(check: Recorder, pulled: Pull) -> None:
-    """Demand that a pull got what the server has: it is there and knows this host."""
-    check.require(
-        "a pull fetches what the server has",
-        pulled.reached,
-        f"{pulled.result}, status {pulled.status}: {pulled.log[-1500:]}",
+def _observe(host: Enrolled, pull: Pull) -> checks.Pulled:
+    """Look at the host after a pull."""
+    imports = host.dev.execute("grep", "-c", "pulled.nix", _MAIN).stdout.strip()
+    return checks.Pulled(
+        pull,
+        host.dev.system.state(),
+        host.applied(),
+        host.dev.system.failed_units(),
+        imports,
     )
 
 
-def _judge_applied(host: Enrolled, check: Recorder, pulled: Pull, change: str) -> None:
-    """Hold a pull to having deployed, and to agreeing with itself on what runs."""
-    check.check(
-        "a pull outlives its own switch",
-        not pulled.failed and not pulled.restarted and host.applied() == change,
-        f"{pulled.result}, status {pulled.status}, "
-        f"{'restarted meanwhile' if pulled.restarted else 'not restarted'}, remembers "
-        f"{host.applied()!r}, wanted {change!r}: {pulled.log[-800:]}",
-    )
-    state = host.dev.system.state()
-    check.check(
-        "what was pulled runs, and boots next",
-        state.current is not None
-        and state.profile is not None
-        and state.current.path == state.profile.path
-        and not state.leftovers,
-        f"current {state.current}, profile {state.profile}, left {state.leftovers}",
-    )
-    deployed = host.dev.execute("grep", "-c", "pulled.nix", _MAIN).stdout.strip()
-    check.check(
-        "the machine's own configuration is the pulled one",
-        deployed == "1",
-        f"{_MAIN} names pulled.nix {deployed} times",
-    )
+def _judge_unchanged(dev: Machine, check: Recorder, first: Before, during: str) -> None:
+    """Demand the same generation, then hold lab to its process.
+
+    Another generation may have no lab that could be asked.
+    """
+    check.require(checks.leaves_system(during, first.system, dev.system.state()))
+    check(checks.leaves_lab(during, first.lab, dev.lab.state()))
 
 
-_MAIN = "/etc/nixos/configuration.nix"
+def _judge_sessions(
+    dev: Machine, check: Recorder, first: LabState, pull: Pull, budgets: Budgets
+) -> None:
+    """Lab was restarted by the pull's switch, and its sessions did not notice."""
+    after = _lab_settled(dev)
+    if after.main_pid == first.main_pid:
+        raise NotExercised(
+            "the pull to restart lab",
+            seen=f"its MainPID is still {after.main_pid}: {describe(pull.log)}",
+        )
+    hearts = {name: dev.lab.heartbeats(name).since(first.uptime) for name in HEARTBEATS}
+    check(checks.keeps_sessions(first, after, hearts, budgets))
+
+
+def _must_be_all_new(dev: Machine, now: SystemState) -> None:
+    """Raise NotExercised where a pull changed neither kernel nor bento."""
+    if not now.reboot_pending:
+        raise NotExercised(
+            "the pull to bring another kernel",
+            seen=f"current and booted system have {now.current and now.current.kernel}",
+        )
+    environment = dev.succeed("systemctl", "show", "-P", "Environment", UNIT)
+    if "STEP=1" not in environment:
+        raise NotExercised(
+            "the pull to change bento's own unit",
+            seen=f"its environment is {describe(environment)}",
+        )
 
 
 def _everything_new(fleet: Fleet) -> str:

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from harness import describe
+from suites.onboard.checks import host as checks
 
 if TYPE_CHECKING:
     from harness import Fleet, Machine, Recorder, Site
 
 pytestmark = pytest.mark.stage("onboarded")
 
-# lab-v0's unit in systemd's words (coding-lab, docs/reference/lab-v0).
-_LAB_UNIT = {
-    "KillMode": "process",
-    "Type": "simple",
-    "Restart": "on-failure",
-    "RestartUSec": "5s",
-    "Delegate": "no",
-}
-_RELEASE = "25.11"
-_TIMERS = ("nix-gc", "bento-upgrade")
-
 
 @pytest.mark.criterion("onboard-host-config")
 @pytest.mark.scenario("lab-unit")
 def test_lab_unit_invariants(dev: Machine, check: Recorder, fleet: Fleet) -> None:
     """The settings that sessions depend on, as systemd has loaded them."""
-    lab = dev.lab.state()
-    for key, value in _LAB_UNIT.items():
-        check.check(
-            f"lab has {key}={value}",
-            lab.properties.get(key) == value,
-            f"{key}={lab.properties.get(key)}",
-        )
-    check.check(
-        "lab runs as its own user",
-        lab.properties.get("User") == fleet.lab.user,
-        f"User={lab.properties.get('User')}",
-    )
-    check.check(
-        "lab runs from the store",
-        lab.exec_start.startswith("/nix/store/"),
-        f"ExecStart={lab.exec_start}",
-    )
-    check.check("lab is healthy", lab.healthy, f"{lab.active_state}, {lab.status}")
+    check(checks.lab_unit(dev.lab.state(), fleet.lab.user))
 
 
 @pytest.mark.criterion("onboard-host-config")
@@ -54,36 +29,24 @@ def test_timers_users_and_what_must_not_be_there(
 ) -> None:
     """GC and bento come by timer, bento never reboots, and there is no borg."""
     dev.succeed("systemctl", "start", "timers.target")
+    check(checks.host_configuration(_observe(dev, fleet.lab.user), fleet.lab.user))
+
+
+def _observe(dev: Machine, user: str) -> checks.Host:
+    """Look at the units, the programs of bento, the lab user and the release."""
     units = dev.succeed("systemctl", "list-units", "--all", "--plain", "--no-legend")
-    loaded = {line.split()[0] for line in units.splitlines() if line.strip()}
-    for name in _TIMERS:
-        check.check(f"{name}.timer is there", f"{name}.timer" in loaded, sorted(loaded))
-    check.check(
-        "no borg backup",
-        not [u for u in loaded if "borg" in u],
-        [u for u in loaded if "borg" in u],
-    )
     bento = dev.sh(
         'grep -h "" $(systemctl show -P ExecStart bento-upgrade.service'
         ' | grep -o "/nix/store/[^ ;]*" | sort -u)'
-    ).stdout
-    check.check(
-        "bento deploys and has reboots off",
-        "nixos-rebuild switch" in bento and "systemctl reboot" not in bento,
-        bento[-500:],
     )
-    user: Any = dev.testinfra.user(fleet.lab.user)
-    check.check("lab's user exists", user.exists, fleet.lab.user)
-    version = dev.succeed("nixos-version").strip()
-    check.check("it is a NixOS of the plan's release", version[:5] == _RELEASE, version)
-    state = dev.system.option("system.stateVersion")
-    check.check(
-        "stateVersion is what the conversion gave it",
-        state == _RELEASE,
-        f"it is {state}, which changes where services look for their state",
+    return checks.Host(
+        units=sorted(line.split()[0] for line in units.splitlines() if line.strip()),
+        failed=dev.system.failed_units(),
+        bento=bento.stdout,
+        account=dev.execute("getent", "passwd", user).stdout.strip(),
+        version=dev.succeed("nixos-version").strip(),
+        state_version=dev.system.option("system.stateVersion"),
     )
-    failed = dev.system.failed_units()
-    check.check("no unit failed", not failed, ", ".join(failed))
 
 
 @pytest.mark.criterion("forgejo-mcp-reach")
@@ -110,18 +73,14 @@ def test_services_are_reached_from_dev(
     dev: Machine, site: Site, check: Recorder, fleet: Fleet, stage: str
 ) -> None:
     """Each service of the spec answers dev, which comes from another address later."""
-    check.note(f"asked from {dev.network.addresses()}, {stage}")
-    check.require("the spec names services", fleet.network.services)
+    check.note(f"asked from {describe(dev.network.addresses())}, {stage}")
+    check.require(checks.services_named(fleet))
     for name, endpoint in fleet.network.services.items():
-        said = dev.execute(
+        asked = dev.execute(
             *("timeout", "20", "bash", "-c"),
             'exec 3<>"/dev/tcp/$0/$1" && printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3 && '
             "cat <&3",
             *(str(endpoint.ip), str(endpoint.port)),
         )
-        check.check(
-            f"{name} answers",
-            " 200 " in said.stdout.partition("\n")[0],
-            f"{endpoint.ip}:{endpoint.port} said {said.output[:200]!r}",
-        )
+        check(checks.answers(name, endpoint, asked))
     assert site.services

@@ -1,4 +1,4 @@
-"""`onboard-infect`: a cloud image becomes a NixOS under somebody's eyes, not hands."""
+"""`onboard-infect`: a cloud image becomes a NixOS, watched on its console."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import DeadlineExpired, NotExercised, poll
+from suites.onboard.checks import conversion as checks
 from suites.onboard.converting import (
     INFECT,
-    Identity,
     Terminal,
+    clean_up,
     convert,
-    judge_clean_up,
-    judge_converted,
-    judge_files,
+    converted,
+    identity,
+    written,
 )
 
 if TYPE_CHECKING:
-    from harness import Budgets, Machine, Recorder, Site
+    from harness import AddressWatch, Budgets, Machine, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("onboard-infect"),
@@ -33,40 +34,25 @@ _OUTPUT = "/run/infect.output"
 
 
 @pytest.mark.scenario("conversion")
-def test_conversion_needs_nobody(
+def test_conversion_needs_no_help(
     dev: Machine, site: Site, check: Recorder, budgets: Budgets
 ) -> None:
-    """Over ssh, watched on the console; the network comes back by itself."""
-    identity = Identity.of(dev)
-    terminal = Terminal.of(dev, check, budgets, secrets.token_hex(8))
-    terminal.judge_login("before the conversion")
+    """Over ssh, watched on the console; the network comes back without help."""
+    before = identity(dev)
+    terminal = Terminal.of(dev, secrets.token_hex(8), budgets.console_answer_s)
+    _log_in(terminal, check, "before the conversion")
     with site.watch_address(dev.vm.ip, tcp=(22,)) as watch:
-        done = convert(dev, terminal)
-        check.require(
-            "the conversion succeeds",
-            done.succeeded and "infect: done" in done.stdout,
-            f"exit status {done.rc}: {done.output[-1500:]}",
-        )
-        judge_files(dev, check, site.network)
+        done, silences = convert(dev, terminal)
+        check(checks.console_answers("during the conversion", silences))
+        check.require(checks.succeeds("the conversion succeeds", done))
+        _files(dev, site, check)
         began = time.monotonic()
         dev.reboot()
-        try:
-            awaited = dev.deadline(budgets.first_boot_ssh_s, "ssh on the LAN")
-            watch.wait_for(_SSH, ok=True, deadline=awaited)
-            back = True
-        except DeadlineExpired:
-            back = False
-    check.check(
-        "the network comes back by itself",
-        back,
-        f"{dev.vm.ip} did not answer {_SSH} after the first boot; the machine has "
-        f"{dev.network.state().addresses}",
-    )
+        answered = _answers(dev, watch, budgets.first_boot_ssh_s)
+    addresses = dev.network.state().addresses
     outage = watch.longest_outage(_SSH)
-    check.check(
-        "the network is back within the budget of a reboot",
-        outage <= budgets.reboot_s,
-        f"silent for {outage:.1f} s, budget {budgets.reboot_s} s",
+    check(
+        checks.network_returns(dev.vm.ip, addresses, outage, budgets, answered=answered)
     )
     origin = watch.samples[0].at
     check.series(
@@ -75,9 +61,9 @@ def test_conversion_needs_nobody(
         kind="address",
         events={"reboot": began - origin},
     )
-    terminal.judge_login("after the conversion")
-    judge_converted(dev, check, identity)
-    judge_clean_up(dev, check, budgets)
+    _log_in(terminal, check, "after the conversion")
+    check(checks.is_nixos(converted(dev), before))
+    check(checks.frees(clean_up(dev), budgets))
 
 
 @pytest.mark.thorough
@@ -93,35 +79,49 @@ def test_power_cut_during_the_conversion(
     dev: Machine, site: Site, check: Recorder, moment: str, times: int
 ) -> None:
     """The old system boots and takes it up again, or the new one is there already."""
-    identity = Identity.of(dev)
+    before = identity(dev)
     _start(dev)
     _cut_power_at(dev, moment, times)
     dev.start()
     if dev.system.state().booted is None:
         check.note("the old system booted, the conversion is run again")
-        check.check(
-            "the old system keeps its identity",
-            Identity.of(dev) == identity,
-            f"was {identity}, is {Identity.of(dev)}",
-        )
+        check(checks.keeps_identity(identity(dev), before))
         again = dev.execute(INFECT, timeout=900)
-        check.require(
-            "an interrupted conversion can be taken up again",
-            again.succeeded and "infect: done" in again.stdout,
-            f"exit status {again.rc}: {again.output[-1500:]}",
-        )
-        judge_files(dev, check, site.network)
+        resumed = "an interrupted conversion can be run again"
+        check.require(checks.succeeds(resumed, again))
+        _files(dev, site, check)
         dev.reboot()
     dev.wait_for_open_port(22, timeout=60)
-    judge_converted(dev, check, identity)
-    verified = dev.store.verify()
-    check.check(
-        "the store is whole after the power cut", verified.clean, verified.problems
-    )
+    check(checks.is_nixos(converted(dev), before))
+    check(checks.store_whole(dev.store.verify()))
+
+
+def _log_in(terminal: Terminal, check: Recorder, during: str) -> None:
+    """Hold the console to a login, where it answers at all."""
+    if check(checks.console_answers(during, [terminal.silence()])):
+        login, boot_id = terminal.log_in(), terminal.dev.boot_id
+        check(checks.logs_in(during, login, boot_id))
+
+
+def _files(dev: Machine, site: Site, check: Recorder) -> None:
+    """Hold what was written to disk and network: a wrong disk is never rebooted."""
+    files = written(dev)
+    check.require(checks.names_the_disk(files))
+    check(checks.files_match(files, dev.vm, site.network.gateway))
+
+
+def _answers(dev: Machine, watch: AddressWatch, seconds: float) -> bool:
+    """Wait for ssh on the LAN; return whether it came."""
+    try:
+        deadline = dev.deadline(seconds, "ssh on the LAN")
+        watch.wait_for(_SSH, ok=True, deadline=deadline)
+    except DeadlineExpired:
+        return False
+    return True
 
 
 def _start(dev: Machine) -> None:
-    """Start the conversion where it does not depend on whoever started it."""
+    """Start the conversion in a unit, so that it does not end with this connection."""
     dev.succeed(
         *("systemd-run", "--unit=infect", "--service-type=exec"),
         f"--property=StandardOutput=file:{_OUTPUT}",
@@ -140,5 +140,7 @@ def _cut_power_at(dev: Machine, moment: str, times: int) -> None:
         seen=lambda: dev.read_file(_OUTPUT)[-500:],
     )
     if "infect: done" in dev.read_file(_OUTPUT):
-        raise NotExercised("the power was cut during the conversion")
+        raise NotExercised(
+            "the power to be cut during the conversion", seen="it was already done"
+        )
     dev.crash()

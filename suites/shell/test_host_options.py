@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import CloudInit, NotExercised, tick
+from harness import CloudInit, NotExercised, describe, tick
+from suites.shell.checks import options as checks
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
@@ -52,25 +53,17 @@ def test_autostart(
     chosen = fleet.model_copy(update={"vms": {**others, name: asleep}})
     started = [machine_factory(vm=n) for n in chosen.autostarted]
     for machine in started:
-        owners = site.client.arping(machine.vm.ip, window=1.0)
-        check.check(
-            "a VM with autostart comes up with the site",
-            owners == {machine.vm.mac} and machine.tap in site.ports(),
-            f"{sorted(owners)} answer for {machine.name}, taps {site.taps()}",
-        )
-    owners = site.client.arping(asleep.ip, window=1.0)
-    check.check(
-        "a VM without autostart stays down",
-        not owners and asleep.tap not in site.taps(),
-        f"{sorted(owners)} answer for {name}, taps {site.taps()}",
-    )
+        check(checks.autostarts(_presence(machine.vm, machine.tap, site)))
+    check(checks.stays_down(_presence(asleep, asleep.tap, site)))
     late = machine_factory(vm=name)
     owners = site.client.arping(asleep.ip, window=1.0)
-    check.check(
-        "a VM without autostart can be started",
-        owners == {late.vm.mac},
-        f"{sorted(owners)} answer for {name}",
-    )
+    check(checks.starts_by_hand(late.vm, owners))
+
+
+def _presence(vm: Vm, tap: str, site: Site) -> checks.Presence:
+    """Ask the LAN for a VM's address, and the host for its tap."""
+    owners = site.client.arping(vm.ip, window=1.0)
+    return checks.Presence(vm, owners, tap, site.taps(), site.ports())
 
 
 def _others(fleet: Fleet) -> list[tuple[str, Vm]]:
@@ -85,7 +78,7 @@ def test_cpu_weight(
     """`cpuWeight`: two VMs that both want all of one CPU get it by their weights.
 
     Once with the spec's weights, once with the heavier one made the lighter by far, so
-    that no habit of either machine can stand in for the weight.
+    that no habit of either machine can look like the weight.
     """
     pair = [machine_factory(vm=name) for name in consumers(fleet)]
     for machine in pair:
@@ -94,17 +87,8 @@ def test_cpu_weight(
     other = [400, 100] if own[0] <= own[1] else [100, 400]
     for weights in (own, other):
         used = _contend(pair, weights)
-        ratio, expected = used[0] / used[1], weights[0] / weights[1]
-        told = ", ".join(
-            f"{m.name} {s:.1f} s of {_CONTENTION_S} s at weight {w}"
-            for m, s, w in zip(pair, used, weights, strict=True)
-        )
-        check.note(f"CPU time under contention: {told}")
-        check.check(
-            "the CPU share follows cpuWeight",
-            abs(ratio / expected - 1) <= budgets.cpu_share_error,
-            f"{told}: a ratio of {ratio:.2f}, expected {expected:.2f}",
-        )
+        seconds = {m.name: s for m, s in zip(pair, used, strict=True)}
+        check(checks.shares_cpu(seconds, weights, budgets))
 
 
 def _keep_busy(machine: Machine) -> None:
@@ -117,7 +101,7 @@ def _keep_busy(machine: Machine) -> None:
 
 
 def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
-    """Let both fight for one CPU; return the CPU time that each one got."""
+    """Let both contend for one CPU; return the CPU time that each one got."""
     cpu = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
         for machine, weight in zip(pair, weights, strict=True):
@@ -133,8 +117,9 @@ def _contend(pair: Sequence[Machine], weights: Sequence[int]) -> list[float]:
     wanted = [ran + stood for ran, stood in zip(used, waited, strict=True)]
     if min(wanted) < _WANTED * _CONTENTION_S or not all(used) or not all(waited):
         raise NotExercised(
-            f"two machines fought for CPU {cpu}",
-            seen=f"they ran for {used} s and waited for {waited} s",
+            f"two machines to contend for CPU {cpu} for {_CONTENTION_S} s",
+            seen=f"they ran for {describe(used, 's')} and waited for "
+            f"{describe(waited, 's')}",
         )
     return used
 
@@ -148,35 +133,34 @@ def test_cloud_init_over_two_boots(
     vm = fleet.vms[name]
     given = CloudInit(user_data=_USER_DATA, network_config=_network_config(vm, fleet))
     machine = machine_factory(vm=name, cloud_init=given)
-    _judge_given(machine, check)
+    check(checks.given_applied("first boot", _given(machine), _UNUSUAL_MTU, vm))
     before = _instance(machine)
     machine.shutdown()
     machine.start()
     machine.execute("cloud-init", "status", "--wait", timeout=300)
     after = _instance(machine)
+    _must_have_booted(before, after)
+    check(checks.second_boot(before, after))
+    machine.wait_for_open_port(22)
+    check(checks.given_applied("second boot", _given(machine), _UNUSUAL_MTU, vm))
+
+
+def _must_have_booted(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Raise NotExercised where the guest or cloud-init did not start again."""
     if after["boot id"] == before["boot id"]:
-        raise NotExercised("the machine booted a second time")
+        raise NotExercised(
+            "the machine to boot a second time",
+            seen=f"its boot ID is still {after['boot id']}",
+        )
     if after["bootcmd"] == before["bootcmd"]:
         raise NotExercised(
-            "cloud-init read its data at the second boot", seen=after["bootcmd"]
+            "cloud-init to read its data at the second boot",
+            seen=f"bootcmd ran {after['bootcmd']} times",
         )
-    for check_name, key in (
-        ("the instance-id stays", "instance-id"),
-        ("first-boot modules do not run again", "runcmd"),
-        ("the ssh host keys stay", "host keys"),
-        ("the machine-id stays", "machine-id"),
-    ):
-        check.check(
-            check_name,
-            after[key] == before[key],
-            f"{key} was {before[key]!r}, after the second boot {after[key]!r}",
-        )
-    machine.wait_for_open_port(22)
-    _judge_given(machine, check)
 
 
 def _network_config(vm: Vm, fleet: Fleet) -> str:
-    """Write what only the NIC with the VM's MAC may take, beside a decoy."""
+    """Write what only the NIC with the VM's MAC may take, and a decoy."""
     network = fleet.network
     prefix = network.subnet.prefixlen
     ours = {
@@ -194,20 +178,12 @@ def _network_config(vm: Vm, fleet: Fleet) -> str:
     return json.dumps({"version": 2, "ethernets": {"decoy": decoy, "ours": ours}})
 
 
-def _judge_given(machine: Machine, check: Recorder) -> None:
-    said = machine.execute("cat", "/etc/acceptance-user-data").output
-    check.check("user-data is applied", said == "applied", f"its file says {said!r}")
-    mtus = machine.sh("cat /sys/class/net/e*/mtu").stdout.split()
-    check.check(
-        "network-config is applied",
-        mtus == [str(_UNUSUAL_MTU)],
-        f"MTU {mtus}, network-config has {_UNUSUAL_MTU}",
-    )
-    addresses = machine.network.addresses()
-    check.check(
-        "network-config is matched by MAC",
-        addresses == (machine.vm.ip,),
-        f"addresses {addresses}, that of {machine.vm.mac} is {machine.vm.ip}",
+def _given(machine: Machine) -> checks.Given:
+    """Look at what cloud-init made of the user's own data."""
+    return checks.Given(
+        user_data=machine.execute("cat", "/etc/acceptance-user-data").output,
+        mtus=machine.sh("cat /sys/class/net/e*/mtu").stdout.split(),
+        addresses=machine.network.addresses(),
     )
 
 
@@ -218,7 +194,7 @@ def _instance(machine: Machine) -> Mapping[str, str]:
         "bootcmd": "grep -c . /root/each-boot",
         "runcmd": "grep -c . /root/first-boot",
         "instance-id": "cat /var/lib/cloud/data/instance-id",
-        "host keys": "cat /etc/ssh/ssh_host_*_key.pub | sha256sum",
+        "ssh host keys": "cat /etc/ssh/ssh_host_*_key.pub | sha256sum",
         "machine-id": "cat /etc/machine-id",
     }
     said = machine.sh("; ".join(f"echo $({line})" for line in script.values()))

@@ -27,7 +27,12 @@ NAMES = tuple(built_in())
 # Checks whose names a suite puts together while it runs.
 COMPOSED = (
     *("tcp:22 answers ", "tcp:8080 answers ", "the neighbour cache of ", "outage of "),
-    *("lab has Restart=", "nix-gc.timer is there", "forgejo-mcp answers"),
+    *(
+        "lab has Restart=",
+        "nix-gc.timer is loaded",
+        "forgejo-mcp answers",
+        "the second boot keeps ",
+    ),
 )
 
 COLLECT = """

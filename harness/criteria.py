@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +33,25 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     DESELECTED = "deselected"  # left out by -k, -m or --deselect
     UNRUN = "unrun"  # collected, but the run ended before its turn
+
+    @property
+    def bad(self) -> bool:
+        """Whether the subject or the instrument failed."""
+        return self in {Outcome.FAILED, Outcome.BROKEN}
+
+
+RanOutcome = Literal[Outcome.PASSED, Outcome.FAILED, Outcome.BROKEN, Outcome.SKIPPED]
+"""The outcomes of a test that had its turn."""
+
+
+class ControlVerdict(StrEnum):
+    """What a run under a fault says about it; the last two are for harmless ones."""
+
+    CAUGHT = "caught"
+    MISSED = "missed"
+    BROKEN = "broken"
+    QUIET = "quiet"  # nothing failed
+    NOISY = "noisy"  # something did
 
 
 @dataclass(frozen=True, slots=True)

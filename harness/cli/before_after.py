@@ -12,9 +12,10 @@ import typer
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import err, out, show, table
 from harness.cli.series import RunSeries, observe, recorded
-from harness.criteria import BY_ID, DECIDING, Verdict
+from harness.criteria import BY_ID, DECIDING, Outcome, Verdict
 from harness.errors import HarnessError
 from harness.fault import Ruling, judge, load
+from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
 
@@ -27,12 +28,6 @@ MICROVM = "microvm"
 # The old VM has the final address already, and nobody takes it over.
 _NOT_IN_THE_OLD = {"swap-keeps-address": "there is nothing to swap: it has the address"}
 _LONGEST = 240
-_COLOURS = {
-    Verdict.PASS: "green",
-    Verdict.FAIL: "bold red",
-    Verdict.BROKEN: "bold magenta",
-    Verdict.NOT_RUN: "dim",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def _side(results: Results, criterion: str, telling: frozenset[str]) -> Side:
     failed = [
         check
         for test in results.tests
-        if criterion in test.criteria and test.outcome == "failed"
+        if criterion in test.criteria and test.outcome is Outcome.FAILED
         for check in test.checks
         if not check.ok
     ]
@@ -152,7 +147,7 @@ def _print(rows: Sequence[Row]) -> None:
     lines = table("criterion", "old world", "new world", "in the old", "in the new")
     for row in rows:
         old, new = (
-            f"[{_COLOURS[side.verdict]}]{side.verdict.value}[/]"
+            f"[{style(side.verdict)}]{side.verdict.value}[/]"
             for side in (row.old, row.new)
         )
         name = f"{'*' if row.about else ' '} {row.criterion}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import time
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from harness.cli.inputs import (
     make_testbed,
 )
 from harness.cli.say import live, show, table
+from harness.report.model import Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from harness.machine import Machine
     from harness.site import Site
@@ -74,16 +74,16 @@ class Rig:
         progress.step(f"{commands} commands, then one cold boot")
         asked, booted = self._boot(commands)
         path = {each.name for each in lineage(self.stage)}
-        restored = spread(durations)
+        restored = Spread.of(durations)
         return {
             "accel": accelerator.name,
             "accel_reason": accelerator.reason,
             "qemu": host.qemu_version(),
             "stage": self.stage,
             "cold_boot_s": round(booted, 2),
-            "restore_s": {**restored, "n": restores},
-            "exec_ms": {k: round(v * 1000, 1) for k, v in spread(asked).items()},
-            "ratio": round(booted / restored["p50"], 1),
+            "restore_s": restored.model_dump(),
+            "exec_ms": Spread.of([1000 * s for s in asked]).model_dump(),
+            "ratio": round(booted / restored.p50, 1),
             "stage_build_s": {
                 each.stage: each.build_s
                 for each in cached()
@@ -121,12 +121,6 @@ def timed(machine: Machine) -> float:
     began = time.monotonic()
     machine.succeed("true")
     return time.monotonic() - began
-
-
-def spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Return median and 95th percentile, by linear interpolation."""
-    cuts = statistics.quantiles(seconds, n=20, method="inclusive")
-    return {"p50": round(cuts[9], 3), "p95": round(cuts[18], 3)}
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -15,22 +15,15 @@ from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
-from harness.criteria import BY_ID, DECIDING, REGISTER, Verdict
+from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
 from harness.errors import InputError
 from harness.fault import Fault, Ruling, built_in, judge, load
+from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_COLOURS = {
-    "caught": "green",
-    "quiet": "green",
-    "missed": "bold red",
-    "noisy": "bold red",
-    "broken": "bold magenta",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +134,7 @@ class Controls:
         err.print(f"[bold]{place} {fault.name}[/]: {fault.story()}")
         began = time.monotonic()
         ruling = self._rule(control)
-        colour = _COLOURS[ruling.verdict]
+        colour = style(ruling.verdict)
         took = clock_text(time.monotonic() - began)
         with self._lock:
             self._rulings[fault.name] = (control, ruling)
@@ -160,7 +153,7 @@ class Controls:
         fault = control.fault
         results = self.series.take(fault.name, fault.selection, control.reference)
         if isinstance(results, str):
-            return Ruling("broken", (), (), "", results)
+            return Ruling(ControlVerdict.BROKEN, (), (), "", results)
         return judge(fault, observe(results))
 
     def _write(self) -> None:
@@ -213,7 +206,7 @@ def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:
     lines = table("fault", *heads, "verdict", "check, reason")
     for control, ruling in taken:
         cells = [_cell(control.fault, ruling, criterion) for criterion in columns]
-        colour = _COLOURS[ruling.verdict]
+        colour = style(ruling.verdict)
         lines.add_row(
             control.fault.name,
             *cells,
@@ -223,8 +216,8 @@ def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:
     out.print(lines)
     counted = ", ".join(
         f"{count} {kind}"
-        for kind in _COLOURS
-        if (count := sum(r.verdict == kind for _, r in taken))
+        for kind in ControlVerdict
+        if (count := sum(r.verdict is kind for _, r in taken))
     )
     out.print(
         f"{counted}. x failed as it must, - passed although it must fail,"

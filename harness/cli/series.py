@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import report
 from harness.cli.say import err
+from harness.criteria import Outcome
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, spawn
 from harness.report.model import ControlResult, Results, RunSummary
@@ -111,9 +112,13 @@ def observe(results: Results) -> list[Seen]:
     seen = []
     for row in results.criteria:
         tests = [t for t in results.tests if row.id in t.criteria]
-        broken = [t for t in tests if t.outcome == "broken"]
+        broken = [t for t in tests if t.outcome is Outcome.BROKEN]
         checks = frozenset(
-            c.name for t in tests if t.outcome == "failed" for c in t.checks if not c.ok
+            c.name
+            for t in tests
+            if t.outcome is Outcome.FAILED
+            for c in t.checks
+            if not c.ok
         )
         reason = broken[0].reason.partition("\n")[0] if broken else row.reason
         seen.append(Seen(row.id, row.verdict, checks, bool(broken), reason))

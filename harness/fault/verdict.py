@@ -6,16 +6,14 @@ Pure, so that a matrix can be judged again from recorded results.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from harness.criteria import Verdict
+from harness.criteria import ControlVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.fault.base import Fault
-
-Kind = Literal["caught", "missed", "broken", "quiet", "noisy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Seen:
 class Ruling:
     """What came of a fault; `collateral` has only what nobody explained."""
 
-    verdict: Kind
+    verdict: ControlVerdict
     failed: tuple[str, ...]
     collateral: tuple[str, ...]
     check: str
@@ -46,7 +44,8 @@ class Ruling:
     @property
     def good(self) -> bool:
         """Whether the fault was dealt with as it must be."""
-        return self.verdict in {"caught", "quiet"} and not self.collateral
+        caught = self.verdict in {ControlVerdict.CAUGHT, ControlVerdict.QUIET}
+        return caught and not self.collateral
 
 
 def judge(fault: Fault, seen: Sequence[Seen]) -> Ruling:
@@ -59,8 +58,11 @@ def judge(fault: Fault, seen: Sequence[Seen]) -> Ruling:
     )
     check, verdict, reason = _caught(fault, {s.criterion: s for s in seen})
     stray = [s for s in seen if s.broken and s.criterion not in fault.expects]
-    if verdict == "caught" and stray:
-        verdict, reason = "broken", f"{stray[0].criterion}: {stray[0].reason}"
+    if verdict is ControlVerdict.CAUGHT and stray:
+        verdict, reason = (
+            ControlVerdict.BROKEN,
+            f"{stray[0].criterion}: {stray[0].reason}",
+        )
     return Ruling(verdict, failed, collateral, check, reason)
 
 
@@ -69,16 +71,18 @@ def _judge_benign(seen: Sequence[Seen], failed: tuple[str, ...]) -> Ruling:
     if failed:
         first = next(s for s in seen if s.criterion == failed[0])
         check = ", ".join(sorted(first.failed_checks))
-        return Ruling("noisy", failed, (), check, first.reason)
+        return Ruling(ControlVerdict.NOISY, failed, (), check, first.reason)
     for one in judged:
         if one.broken or one.verdict is Verdict.BROKEN:
-            return Ruling("broken", (), (), "", f"{one.criterion}: {one.reason}")
+            return Ruling(
+                ControlVerdict.BROKEN, (), (), "", f"{one.criterion}: {one.reason}"
+            )
     if not judged:
-        return Ruling("broken", (), (), "", "nothing was judged")
-    return Ruling("quiet", (), (), "", "")
+        return Ruling(ControlVerdict.BROKEN, (), (), "", "nothing was judged")
+    return Ruling(ControlVerdict.QUIET, (), (), "", "")
 
 
-def _caught(fault: Fault, seen: dict[str, Seen]) -> tuple[str, Kind, str]:
+def _caught(fault: Fault, seen: dict[str, Seen]) -> tuple[str, ControlVerdict, str]:
     """Return the check that caught it, the verdict, and why it is none better."""
     caught: list[str] = []
     missed: list[str] = []
@@ -86,9 +90,9 @@ def _caught(fault: Fault, seen: dict[str, Seen]) -> tuple[str, Kind, str]:
         one = seen.get(criterion)
         if one is None or one.verdict is Verdict.NOT_RUN:
             reason = one.reason if one else "no test of it ran"
-            return "", "broken", f"{criterion}: {reason}"
+            return "", ControlVerdict.BROKEN, f"{criterion}: {reason}"
         if one.broken or one.verdict is Verdict.BROKEN:
-            return "", "broken", f"{criterion}: {one.reason}"
+            return "", ControlVerdict.BROKEN, f"{criterion}: {one.reason}"
         hits = sorted(names & one.failed_checks)
         if one.verdict is Verdict.FAIL and hits:
             caught.append(hits[0])
@@ -98,5 +102,5 @@ def _caught(fault: Fault, seen: dict[str, Seen]) -> tuple[str, Kind, str]:
         else:
             missed.append(f"{criterion} passed")
     if missed:
-        return ", ".join(caught), "missed", "; ".join(missed)
-    return ", ".join(caught), "caught", ""
+        return ", ".join(caught), ControlVerdict.MISSED, "; ".join(missed)
+    return ", ".join(caught), ControlVerdict.CAUGHT, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,14 +103,9 @@ def parse_census(sections: Sections) -> Census:
 def slope(values: Sequence[float]) -> float:
     """Fit a line through values taken once per cycle; return its rise per cycle.
 
-    Least squares. Raises ValueError for fewer than two values.
+    Least squares. Raises StatisticsError, a ValueError, for fewer than two values.
     """
-    if len(values) < 2:  # noqa: PLR2004
-        raise ValueError("a line needs two points")
-    middle = (len(values) - 1) / 2
-    mean = sum(values) / len(values)
-    rise = sum((x - middle) * (y - mean) for x, y in enumerate(values))
-    return rise / sum((x - middle) ** 2 for x in range(len(values)))
+    return statistics.linear_regression(range(len(values)), values).slope
 
 
 def _counts(lines: list[str]) -> dict[str, int]:

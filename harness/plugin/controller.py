@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import report  # noqa: TC001 - pluggy reads annotations
+from harness.criteria import Outcome
 from harness.plugin import table
 from harness.plugin.closing import close
 from harness.plugin.live import Live, terminal
@@ -78,9 +79,9 @@ class Controller:
         if ended is None or hasattr(report, "wasxfail"):
             return None
         self._mute()
-        if ended == "passed" and report.when != "call":
+        if ended == Outcome.PASSED and report.when != "call":
             return "", "", ""
-        if ended == "broken":
+        if ended == Outcome.BROKEN:
             return "error", "B" if self.wordy else "", ("BROKEN", {"red": True})
         # Without a letter pytest prints nothing now, and the word in its summary.
         return None if self.wordy else (ended, "", ended.upper())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from harness.report.colours import style
 from harness.report.journal import (
     CollectFailed,
     Finished,
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 
     from harness.report.journal import Event
 
-COLOURS = {
-    "passed": "green",
-    "pass": "green",
-    "failed": "bold red",
-    "fail": "bold red",
-    "broken": "bold magenta",
-    "skipped": "yellow",
-    "not-run": "dim",
-}
 _LOOK_S = 0.2
 _PATIENT_S = 30.0  # then say which test one is still waiting for
 
@@ -120,7 +112,7 @@ def render(event: Event, began: float) -> str:
         case ProgressLine(text=text):
             return f"[dim]{when}{who}  {escape(text)}[/dim]"
         case Finished(nodeid=nodeid, outcome=outcome, reason=reason, duration_s=took):
-            colour = COLOURS[outcome]
+            colour = style(outcome)
             line = f"{when}{who}  [{colour}]{outcome:8}[/{colour}]{took:7.1f} s"
             tail = f"  {escape(reason.splitlines()[0])}" if reason else ""
             return f"{line}  {escape(nodeid)}{tail}"

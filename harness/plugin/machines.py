@@ -37,7 +37,7 @@ class UsedMachines(Observer):
     def ending(self, machine: Machine) -> None:
         """Wait for Enter, where the test failed and machines are to be kept."""
         phases = self.item.stash.get(PHASES, [])
-        unhappy = any(phase.ended in {"failed", "broken"} for phase in phases)
+        unhappy = any(phase.ended.bad for phase in phases)
         if unhappy and self.item.config.stash[SETTINGS].keep_machines:
             hold(self.item, f"{machine.name} keeps running in {machine.directory}")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.criteria import Outcome
 from harness.errors import CheckFailed, GuestFailure, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Ended = Literal["passed", "failed", "broken", "skipped"]
+    from harness.criteria import RanOutcome
 
 _TIMEOUT = re.compile(r"^Timeout \(>([\d.]+)s\) from pytest-timeout")
 
@@ -23,13 +24,13 @@ class Phase:
     """How setup, call or teardown ended; `panic` is a kernel panic that ended it."""
 
     name: str
-    ended: Ended
+    ended: RanOutcome
     reason: str = ""
     panic: bool = False
 
 
-def classify(error: BaseException) -> Ended:
-    """Tell the subject's failures from the instrument's, by type alone.
+def classify(error: BaseException) -> RanOutcome:
+    """Distinguish the subject's failures from the instrument's, by type alone.
 
     An assertion is a statement about the subject wherever it is made. Whatever else
     escapes, a timeout included, is the instrument's.
@@ -37,12 +38,12 @@ def classify(error: BaseException) -> Ended:
     if isinstance(error, BaseExceptionGroup):
         return classify(error.exceptions[0])
     if isinstance(error, pytest.skip.Exception):
-        return "skipped"
+        return Outcome.SKIPPED
     if isinstance(error, AssertionError):
-        return "failed"
+        return Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and not _TIMEOUT.match(str(error)):
-        return "failed"
-    return "broken"
+        return Outcome.FAILED
+    return Outcome.BROKEN
 
 
 def explain(error: BaseException) -> str:
@@ -76,13 +77,13 @@ def combine(phases: Sequence[Phase]) -> Phase:
     So a failed check stays `failed` when tearing down breaks afterwards; the reason
     then tells both.
     """
-    ended = [phase for phase in phases if phase.ended != "passed"]
+    ended = [phase for phase in phases if phase.ended is not Outcome.PASSED]
     if not ended:
-        return Phase("call", "passed")
+        return Phase("call", Outcome.PASSED)
     first, *later = ended
     reason = first.reason
     for phase in later:
         reason += f"\nthen {phase.name} {phase.ended}: {phase.reason}"
     # A skip says nothing about what went wrong when cleaning up after it.
-    worst = next((p for p in ended if p.ended != "skipped"), first)
+    worst = next((p for p in ended if p.ended is not Outcome.SKIPPED), first)
     return Phase(first.name, worst.ended, reason)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.runner import runtestprotocol
 
+from harness.criteria import Outcome
 from harness.errors import CheckFailed, GuestPanicked
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
@@ -223,8 +224,8 @@ class Tests:
         if NAME in item.stash:
             phase = _phase(report, call)
             item.stash[PHASES].append(phase)
-            # Travels to the controller with the report, also under xdist.
-            report.acceptance = phase.ended  # type: ignore[attr-defined]
+            # Travels to the controller with the report, by execnet: as a plain string.
+            report.acceptance = phase.ended.value  # type: ignore[attr-defined]
             if call.excinfo is not None and isinstance(call.excinfo.value, CheckFailed):
                 report.longrepr = str(call.excinfo.value)
         return report
@@ -232,13 +233,15 @@ class Tests:
 
 def _phase(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Phase:
     if report.passed:
-        return Phase(report.when, "passed")
+        return Phase(report.when, Outcome.PASSED)
     if report.skipped:
         if hasattr(report, "wasxfail"):
-            return Phase(report.when, "skipped", f"expected to fail: {report.wasxfail}")
-        return Phase(report.when, "skipped", _skip_reason(report))
+            return Phase(
+                report.when, Outcome.SKIPPED, f"expected to fail: {report.wasxfail}"
+            )
+        return Phase(report.when, Outcome.SKIPPED, _skip_reason(report))
     if call.excinfo is None:  # strict xfail that passed
-        return Phase(report.when, "failed", report.longreprtext)
+        return Phase(report.when, Outcome.FAILED, report.longreprtext)
     error = call.excinfo.value
     panic = isinstance(error, GuestPanicked)
     return Phase(report.when, classify(error), explain(error), panic)
@@ -251,7 +254,9 @@ def _ended_by_the_emulator(item: pytest.Item) -> bool:
     brings about (docs/explanation/machine.md).
     """
     emulated = item.config.stash.get(EMULATED, False)
-    errors = [phase for phase in item.stash[PHASES] if phase.ended != "passed"]
+    errors = [
+        phase for phase in item.stash[PHASES] if phase.ended is not Outcome.PASSED
+    ]
     judged = item.stash[CURRENT].recorder.failures
     return emulated and bool(errors) and errors[0].panic and not judged
 

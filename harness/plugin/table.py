@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.criteria import Verdict
-from harness.plugin.live import COLOURS
+from harness.report.colours import style
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +30,13 @@ def render(results: Results, directory: Path, *, width: int, colour: bool) -> st
             quiet.append(row.id)
             continue
         star = "*" if row.decides else " "
-        style = COLOURS[row.verdict]
         time = f"{row.duration_s:.0f} s" if row.tests else ""
-        table.add_row(f"{star} {row.id}", f"[{style}]{row.verdict}[/]", time, _why(row))
+        table.add_row(
+            f"{star} {row.id}",
+            f"[{style(row.verdict)}]{row.verdict}[/]",
+            time,
+            _why(row),
+        )
     console = Console(width=width, force_terminal=colour, highlight=False)
     with console.capture() as capture:
         console.print(table)

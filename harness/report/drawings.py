@@ -12,6 +12,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
 from harness.evidence import SeriesKind
@@ -120,18 +121,6 @@ def intervals(
     return joined
 
 
-def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Fit a line by least squares: growth per x, and the value at x = 0."""
-    n = len(points)
-    mean_x = sum(x for x, _ in points) / n
-    mean_y = sum(y for _, y in points) / n
-    square = sum((x - mean_x) ** 2 for x, _ in points)
-    if square == 0:
-        return 0.0, mean_y
-    growth = sum((x - mean_x) * (y - mean_y) for x, y in points) / square
-    return growth, mean_y - growth * mean_x
-
-
 def _one(series: Chart) -> Drawing:
     return _render(series.name, 2.8, series, _PAINTERS.get(series.kind, _paint_plot))
 
@@ -199,7 +188,8 @@ def _paint_inodes(axes: Axes, series: Chart) -> None:
         series.by_label().items(), _LINES * 9, strict=False
     ):
         xs, ys = zip(*points, strict=True)
-        growth, start = slope(points)
+        # A line needs two points; a single one has no growth.
+        growth, start = linear_regression(xs, ys) if len(set(xs)) > 1 else (0.0, ys[0])
         axes.plot(xs, ys, "o", color=colour, markersize=4)
         axes.plot(
             (xs[0], xs[-1]),

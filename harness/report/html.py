@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.criteria import BY_ID, short
+from harness.criteria import BY_ID, ControlVerdict, short
 from harness.report import drawings
+from harness.report.colours import COLLATERAL, css
 from harness.report.merge import read_record
 from harness.report.story import chapters, headline
 
@@ -38,6 +39,7 @@ def render(results: Results, directory: Path) -> str:
         run=results.run,
         headline=sentence,
         colour=colour,
+        colour_rules=css(),
         tests=by_nodeid,
         drawn={t.nodeid: draw(t, directory) for t in results.tests},
         anchors={t.nodeid: f"t{n}" for n, t in enumerate(results.tests, 1)},
@@ -91,5 +93,5 @@ def seconds(value: float) -> str:
 def _cell(control: ControlResult, criterion: str) -> str:
     expected, failed = criterion in control.expects, criterion in control.failed
     if expected:
-        return "caught" if failed else "missed"
-    return "collateral" if criterion in control.collateral or failed else ""
+        return ControlVerdict.CAUGHT if failed else ControlVerdict.MISSED
+    return COLLATERAL if criterion in control.collateral or failed else ""

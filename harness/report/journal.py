@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from harness.criteria import RanOutcome  # noqa: TC001 - pydantic needs it at run time
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -67,7 +69,7 @@ class Finished(_Event):
 
     event: Literal["finished"] = "finished"
     nodeid: str
-    outcome: Literal["passed", "failed", "broken", "skipped"]
+    outcome: RanOutcome
     reason: str = ""
     duration_s: float = 0.0
 

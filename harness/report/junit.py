@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from harness.criteria import Verdict
+from harness.criteria import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 # XML 1.0 has no way to write these, not even escaped; consoles are full of them.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-_OF_OUTCOME = {"failed": "failure", "broken": "error", "skipped": "skipped"}
+_OF_OUTCOME: dict[Outcome, str] = {
+    Outcome.FAILED: "failure",
+    Outcome.BROKEN: "error",
+    Outcome.SKIPPED: "skipped",
+}
 _OF_VERDICT = {
     Verdict.FAIL: "failure",
     Verdict.BROKEN: "error",

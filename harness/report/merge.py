@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from harness.criteria import Criterion
 
-_TELLING = ("failed", "broken", "passed", "skipped")
+_TELLING = (Outcome.FAILED, Outcome.BROKEN, Outcome.PASSED, Outcome.SKIPPED)
 
 
 @dataclass
@@ -132,7 +132,7 @@ def test_result(story: TestStory, directory: Path, *, interrupted: bool) -> Test
     lost = "interrupted" if interrupted else "the process that ran it died"
     return TestResult(
         nodeid=story.nodeid,
-        outcome=done.outcome if done else "broken",
+        outcome=done.outcome if done else Outcome.BROKEN,
         reason=done.reason if done else lost,
         duration_s=done.duration_s if done else 0.0,
         criteria=story.collected.criteria if story.collected else (),
@@ -157,7 +157,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def _judged(
     stories: Iterable[TestStory], tests: Iterable[TestResult]
 ) -> dict[str, Judged]:
-    judged = {t.nodeid: Judged(t.nodeid, Outcome(t.outcome), t.reason) for t in tests}
+    judged = {t.nodeid: Judged(t.nodeid, t.outcome, t.reason) for t in tests}
     for story in stories:
         if story.nodeid not in judged:
             chosen = story.collected is not None and story.collected.selected
@@ -203,15 +203,6 @@ def _timings(ledger: Ledger) -> Timings:
     calls = ledger.timings.get("exec")
     return Timings(
         cold_boot_s=round(sum(boots) / len(boots), 3) if boots else None,
-        restore_s=spread(restores) if restores else None,
-        exec_ms=spread([1000 * s for s in calls]) if calls else None,
-    )
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """Summarise measurements by their 50th and 95th percentile (nearest rank)."""
-    ordered = sorted(values)
-    rank = [max(0, -(-len(ordered) * q // 100) - 1) for q in (50, 95)]
-    return Spread(
-        p50=round(ordered[rank[0]], 3), p95=round(ordered[rank[1]], 3), n=len(ordered)
+        restore_s=Spread.of(restores) if restores else None,
+        exec_ms=Spread.of([1000 * s for s in calls]) if calls else None,
     )

@@ -7,15 +7,17 @@ Within a schema version fields may be added, never removed or given another mean
 from __future__ import annotations
 
 import json
+import statistics
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.criteria import DECIDING, Verdict
+from harness.criteria import DECIDING, ControlVerdict, RanOutcome, Verdict
 from harness.errors import InputError, Mistake
 from harness.evidence import Check, Relation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -121,7 +123,7 @@ class TestResult(ResultModel):
     __test__ = False
 
     nodeid: str
-    outcome: Literal["passed", "failed", "broken", "skipped"]
+    outcome: RanOutcome
     reason: str = ""
     duration_s: float = 0.0
     criteria: tuple[str, ...] = ()
@@ -142,7 +144,7 @@ class ControlResult(ResultModel):
     title: str = ""
     expects: tuple[str, ...]
     failed: tuple[str, ...]
-    verdict: Literal["caught", "missed", "broken", "quiet", "noisy"]
+    verdict: ControlVerdict
     """`quiet` and `noisy` are for harmless variants: nothing failed, something did."""
     collateral: tuple[str, ...] = ()
     check: str = ""
@@ -156,6 +158,13 @@ class Spread(ResultModel):
     p50: float
     p95: float
     n: int = 0
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Take median and 95th percentile of at least one value, interpolated."""
+        pair = [*values, *values] if len(values) == 1 else values  # it needs two
+        cuts = statistics.quantiles(pair, n=20, method="inclusive")
+        return cls(p50=round(cuts[9], 3), p95=round(cuts[18], 3), n=len(values))
 
 
 class Timings(ResultModel):
@@ -183,7 +192,7 @@ class Results(ResultModel):
     @property
     def satisfied(self) -> bool:
         """Whether nothing went wrong and, in a full run, all that decide passed."""
-        spoiled = any(test.outcome in {"failed", "broken"} for test in self.tests)
+        spoiled = any(test.outcome.bad for test in self.tests)
         undecided = any(self.verdict(c) is not Verdict.PASS for c in DECIDING)
         return not (spoiled or self.run.uncollected or (self.run.full and undecided))
 

@@ -28,10 +28,10 @@ def rejudge(results: Results, budgets: Mapping[str, float]) -> Results:
 
 def _test(test: TestResult, budgets: Mapping[str, float]) -> TestResult:
     checks = tuple(_check(row, budgets) for row in test.checks)
-    if checks == test.checks or test.outcome not in {"passed", "failed"}:
+    if checks == test.checks or test.outcome not in {Outcome.PASSED, Outcome.FAILED}:
         return test.model_copy(update={"checks": checks})
     before = [row for row in test.checks if not row.ok]
-    if test.outcome == "failed" and not _failed_by_checks(test, before):
+    if test.outcome is Outcome.FAILED and not _failed_by_checks(test, before):
         return test.model_copy(update={"checks": checks})
     outcome, reason = _decide(before, [row for row in checks if not row.ok], checks)
     update = {"checks": checks, "outcome": outcome, "reason": reason}
@@ -67,7 +67,7 @@ def _row(
     row: CriterionResult, tests: Mapping[str, TestResult], results: Results
 ) -> CriterionResult:
     judged = [
-        Judged(n, Outcome(tests[n].outcome), tests[n].reason)
+        Judged(n, tests[n].outcome, tests[n].reason)
         if n in tests
         else Judged(n, _absent(n, results))
         for n in row.tests

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import report
 from harness.cli.before_after import Row, Side, convincing, objection, selection
-from harness.criteria import DECIDING, Verdict
+from harness.criteria import DECIDING, ControlVerdict, Verdict
 from harness.deadline import Deadline
 from harness.fault import Ruling
 from harness.fault.microvm import SharedHost
@@ -111,10 +111,13 @@ def test_an_old_world_must_fail_in_the_named_check_and_no_more() -> None:
         for c in DECIDING
     ]
     expected = tuple(SharedHost.expects)
-    caught = Ruling("caught", expected, (), "reads back", "")
+    caught = Ruling(ControlVerdict.CAUGHT, expected, (), "reads back", "")
     assert convincing(passing, caught)
     for ruling, why in (
-        (Ruling("missed", (), (), "", "gc-no-estale passed"), "gc-no-estale passed"),
+        (
+            Ruling(ControlVerdict.MISSED, (), (), "", "gc-no-estale passed"),
+            "gc-no-estale passed",
+        ),
         (
             replace(caught, collateral=("switch-keeps-sessions",)),
             "the old one fails switch-keeps-sessions, which this is not about",

@@ -10,7 +10,6 @@ import pytest
 
 from harness import process
 from harness.cli import reach
-from harness.cli.bench import spread
 from harness.cli.say import age_text, clock_text, size_text
 from harness.deadline import Deadline
 from harness.guest.agent import AgentTransport
@@ -123,11 +122,6 @@ def test_every_program_that_doctor_misses_is_installed_by_make() -> None:
     packages = {package for _, package in doctor.PROGRAMS}
     assert "mmdebstrap" in packages
     assert {p for p in packages if not re.search(rf"\b{p}\b", listed)} == set()
-
-
-def test_percentiles_interpolate() -> None:
-    """The median of 1…20 lies between 10 and 11, the 95th percentile at 19.05."""
-    assert spread([float(n) for n in range(1, 21)]) == {"p50": 10.5, "p95": 19.05}
 
 
 def test_figures_are_written_for_people() -> None:

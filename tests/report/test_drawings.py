@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.evidence import SeriesKind
-from harness.report.drawings import Chart, Interval, draw_all, intervals, slope
+from harness.report.drawings import Chart, Interval, draw_all, intervals
 
 SAMPLES = st.lists(
     st.tuples(st.integers(0, 1000), st.sampled_from((0.0, 1.0)), st.just("ping")),
@@ -37,18 +37,6 @@ def test_intervals_cover_the_time_once(samples: list[tuple[float, float, str]]) 
     for before, after in pairwise(found):
         assert before.end == after.start
         assert before.good != after.good
-
-
-@given(st.integers(-50, 50), st.integers(-1000, 1000))
-def test_slope_of_a_line(growth: int, start: int) -> None:
-    """Points on a line give the line."""
-    points = [(float(x), float(start + growth * x)) for x in range(9)]
-    assert slope(points) == pytest.approx((growth, start), abs=1e-6)
-
-
-def test_slope_of_one_point() -> None:
-    """One point has no growth."""
-    assert slope([(3.0, 7.0)]) == (0.0, 7.0)
 
 
 @pytest.mark.parametrize("kind", SeriesKind)

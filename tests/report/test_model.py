@@ -67,3 +67,10 @@ def test_all_faults_of_a_file_in_one_error(tmp_path: Path) -> None:
     assert {"schema", "run.id", "criteria", "tests", "extra"} <= {
         fault.key for fault in caught.value.mistakes
     }
+
+
+def test_percentiles_interpolate() -> None:
+    """The median of 1…20 lies between 10 and 11, the 95th percentile at 19.05."""
+    values = [float(n) for n in range(1, 21)]
+    assert model.Spread.of(values) == model.Spread(p50=10.5, p95=19.05, n=20)
+    assert model.Spread.of([3.0]) == model.Spread(p50=3.0, p95=3.0, n=1)

@@ -172,5 +172,5 @@ def dev(machine_factory: MachineFactory, fleet: Fleet) -> Machine:
 
 @pytest.fixture
 def check(request: pytest.FixtureRequest) -> Recorder:
-    """Record named checks and evidence; what failed is told at the test's end."""
+    """Record named checks and evidence; failures are reported at the test's end."""
     return current(request.node).recorder

@@ -25,7 +25,7 @@ class Observer:
     """Is called as machines start and end; this one ignores it all."""
 
     name: str = ""
-    """The test, or whatever else asks for machines, as messages name it."""
+    """Name of what asks for machines, such as a node id; messages contain it."""
 
     def starting(self, vm: str, directory: Path) -> Path | None:
         """Return where the evidence of a machine belongs; None where none is kept."""

@@ -24,25 +24,25 @@ PARTS: dict[str, Any] = {
 }
 
 
-class Wakes(Fault):
+class Injects(Fault):
     """Does nothing to a stage."""
 
-    name = "wakes"
+    name = "injects"
 
 
 class InjectsOnce(Fault):
     """Does something to the onboarded machine."""
 
-    name = "spoils"
+    name = "injects-once"
 
     def inject_once(self, machine: Machine, inputs: RunInputs) -> None:
         """Do it."""
 
 
-class SpoilsMore(InjectsOnce):
+class InjectsOnceToo(InjectsOnce):
     """Does the same under another name."""
 
-    name = "spoils-more"
+    name = "injects-once-too"
 
 
 class Silent:
@@ -62,16 +62,16 @@ def digest(stage: str, inputs: RunInputs, home: Path) -> str:
     return StageCache(inputs, Silent(), home).digest(stage, "dev")
 
 
-def test_a_spoiled_stage_comes_after_its_own_and_before_the_next() -> None:
+def test_the_stage_of_a_fault_comes_after_its_own_and_before_the_next() -> None:
     """What is built later is built on it."""
     inputs = RunInputs(**PARTS, fault=InjectsOnce())
-    before = ["cloud", "nixos", "onboarded", "onboarded+spoils"]
+    before = ["cloud", "nixos", "onboarded", "onboarded+injects-once"]
     assert names("onboarded", "dev", inputs) == before
     assert names("swapped", "dev", inputs) == [*before, "swapped"]
     assert names("nixos", "dev", inputs) == ["cloud", "nixos"]
 
 
-def test_other_machines_are_spared() -> None:
+def test_other_machines_have_no_part_of_it() -> None:
     """A fault is about the machines that it names."""
     inputs = RunInputs(**PARTS, fault=InjectsOnce())
     assert names("onboarded", "openclaw", inputs)[-1] == "onboarded"
@@ -80,14 +80,14 @@ def test_other_machines_are_spared() -> None:
 def test_caches_never_mix(tmp_path: Path) -> None:
     """Healthy stages are shared with healthy runs, faulty ones with no other."""
     healthy = RunInputs(**PARTS)
-    wakes, injects_once, more = (
+    injects, injects_once, more = (
         RunInputs(**PARTS, fault=fault)
-        for fault in (Wakes(), InjectsOnce(), SpoilsMore())
+        for fault in (Injects(), InjectsOnce(), InjectsOnceToo())
     )
     for stage in ("onboarded", "swapped"):
         digests = [
             digest(stage, inputs, tmp_path)
-            for inputs in (healthy, wakes, injects_once, more)
+            for inputs in (healthy, injects, injects_once, more)
         ]
         assert digests[0] == digests[1]
         assert len(set(digests)) == 3
@@ -97,7 +97,7 @@ def test_caches_never_mix(tmp_path: Path) -> None:
 
 def test_only_a_fault_alters_a_machine() -> None:
     """It has the last word, where there is one and it is about the machine."""
-    fault = Wakes()
+    fault = Injects()
     assert RunInputs(**PARTS).hooks("dev") is NO_HOOKS
     faulty = RunInputs(**PARTS, fault=fault)
     assert faulty.hooks("dev") is fault
@@ -107,11 +107,11 @@ def test_only_a_fault_alters_a_machine() -> None:
 def test_a_fault_makes_microvms_of_the_machines_that_it_names() -> None:
     """All others, and those of every healthy run, boot from their own disk."""
 
-    class Old(Wakes):
+    class Old(Injects):
         microvm = True
 
     inputs = RunInputs(**PARTS, fault=Old())
     assert inputs.as_microvm("dev")
     assert not inputs.as_microvm("openclaw")
-    assert not RunInputs(**PARTS, fault=Wakes()).as_microvm("dev")
+    assert not RunInputs(**PARTS, fault=Injects()).as_microvm("dev")
     assert not RunInputs(**PARTS).as_microvm("dev")

@@ -1,4 +1,4 @@
-"""`harness up`: leave a machine running in a terminal until Ctrl-C."""
+"""`harness up`: run a machine in a terminal until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def up(
     accel: AccelChoice = DEFAULT_ACCEL,
     fault: FaultName = None,
 ) -> None:
-    """Run a machine, say how to reach it, and take it all down at Ctrl-C."""
+    """Run a machine until Ctrl-C, and say how to reach it."""
     if autostart and vm:
         both = Mistake("command line", "VM", vm, "left out where --autostart chooses")
         raise InputError("which machines?", [both])

@@ -1,6 +1,6 @@
 """The test bed: sites and machines made from a run's inputs, for pytest and the CLI.
 
-It and the stages below it call the hooks of a fault; no other room does.
+It calls the hooks of a fault that are about the run; stages and machines call theirs.
 """
 
 from harness.testbed.failures import BuildFailures

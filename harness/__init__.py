@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from harness.guest.boot import Bootloader, MenuEntry
     from harness.guest.heartbeat import Heartbeat
     from harness.guest.inodes import InodeSample, slope
-    from harness.guest.lab import LabState
+    from harness.guest.lab import Echo, LabState
     from harness.guest.proc import Process
     from harness.guest.rebuild import Rebuild
     from harness.guest.secrets import Secret, SecretsState, StoreSearch
@@ -95,6 +95,7 @@ __all__ = [
     "DeadlineExpired",
     "DnsWatch",
     "Door",
+    "Echo",
     "Endpoint",
     "Fault",
     "Fleet",
@@ -166,7 +167,7 @@ _MODULES = {
     "harness.guest.boot": "Bootloader MenuEntry",
     "harness.guest.heartbeat": "Heartbeat",
     "harness.guest.inodes": "InodeSample slope",
-    "harness.guest.lab": "LabState",
+    "harness.guest.lab": "Echo LabState",
     "harness.guest.proc": "Process",
     "harness.guest.rebuild": "Rebuild",
     "harness.guest.secrets": "Secret SecretsState StoreSearch",

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 CRITERION = "switch-keeps-sessions"
 # One switch that restarts lab: the cheapest test that can tell.
 
-LOST = frozenset({"same tmux server", "same session processes on the same terminals"})
+LOST = frozenset(
+    {
+        "the tmux server process is unchanged",
+        "session processes and terminals are unchanged",
+    }
+)
 _HOOK = "/usr/local/fault/hook"
 _REFUSAL = "/usr/local/fault/tmux"
 
@@ -72,7 +77,7 @@ class DeployerKilled(ControlGroup):
 
     name = "switch-kills-its-own-session"
     source = "nixpkgs#39118; rapenne-s/bento utils/bento.nix (restartIfChanged = false)"
-    expects = must_fail(CRITERION, "a switch from inside a session comes to its end")
+    expects = must_fail(CRITERION, "nixos-rebuild succeeds from inside a session")
     scenario = "from-a-session"
     fast = False
 
@@ -83,7 +88,9 @@ class SocketDrift(LabDropIn):
     name = "tmux-socket-drifts"
     source = "Cloonar/coding-lab ADR-0060 (stale socket paths of a surviving server)"
     expects = must_fail(
-        CRITERION, "exactly one tmux server", "lab lists its sessions again"
+        CRITERION,
+        "exactly one tmux server listens",
+        "lab's page lists every live session",
     )
     lines = "PrivateTmp=yes"
 
@@ -93,7 +100,7 @@ class Forgetful(LabDropIn):
 
     name = "lab-lists-no-sessions"
     source = "tmux#4711 (client 3.6, server 3.5a)"
-    expects = must_fail(CRITERION, "lab lists its sessions again")
+    expects = must_fail(CRITERION, "lab's page lists every live session")
     lines = "Environment=PATH=/usr/local/fault/path"
 
     def inject(self, machine: Machine) -> None:
@@ -108,7 +115,7 @@ class Unreachable(Hook):
 
     name = "tmux-refuses-to-attach"
     source = "tmux#4711 (client 3.6, server 3.5a: open terminal failed)"
-    expects = must_fail(CRITERION, "a person can attach to a session and work there")
+    expects = must_fail(CRITERION, "a tmux client can attach and run a command")
     script = f"mount --bind {_REFUSAL} /run/current-system/sw/bin/tmux"
 
     def inject(self, machine: Machine) -> None:
@@ -126,7 +133,7 @@ class Controllers(LabDropIn):
     name = "cgroup-hands-out-controllers"
     source = "Cloonar/coding-lab ADR-0058; systemd#41278"
     expects = must_fail(
-        CRITERION, "lab is healthy again", "lab's cgroup hands out no controllers"
+        CRITERION, "lab's unit is active", "lab's cgroup delegates no controllers"
     )
     lines = "Delegate=yes"
 
@@ -149,7 +156,7 @@ class SocketRemoved(Hook):
 
     name = "tmux-socket-removed"
     source = "Cloonar/coding-lab ADR-0060; systemd.exec(5), RuntimeDirectory="
-    expects = must_fail(CRITERION, *LOST, "exactly one tmux server")
+    expects = must_fail(CRITERION, *LOST, "exactly one tmux server listens")
     script = "rm -rf /tmp/tmux-$uid"
 
 
@@ -167,7 +174,9 @@ class ManagerRestarted(Hook):
     name = "user-manager-restarted"
     source = "nixpkgs#47387; Cloonar/coding-lab ADR-0060 (containers are its scopes)"
     expects = must_fail(
-        CRITERION, "lab's user keeps its own systemd", "heartbeat without a gap"
+        CRITERION,
+        "the systemd user manager of lab's user is unchanged",
+        "session heartbeats are uninterrupted",
     )
     script = "systemctl restart user@$uid.service"
 
@@ -177,7 +186,7 @@ class SessionsFrozen(Hook):
 
     name = "sessions-freeze-5-s"
     source = "kernel documentation, cgroup-v2, cgroup.freeze"
-    expects = must_fail(CRITERION, "heartbeat without a gap")
+    expects = must_fail(CRITERION, "session heartbeats are uninterrupted")
     script = """
         mkdir -p $group/frozen
         for pid in $alpha $beta; do echo $pid >$group/frozen/cgroup.procs; done
@@ -194,7 +203,7 @@ class Stopped(Hook):
 
     name = "session-never-thaws"
     source = "kernel documentation, cgroup-v2, cgroup.freeze"
-    expects = must_fail(CRITERION, "heartbeat without a gap")
+    expects = must_fail(CRITERION, "session heartbeats are uninterrupted")
     script = """
         mkdir -p $group/frozen
         echo $alpha >$group/frozen/cgroup.procs
@@ -207,7 +216,7 @@ class Replaced(Hook):
 
     name = "session-replaced"
     source = "Cloonar/coding-lab lab-v0 reconcile.go (orphans are torn down)"
-    expects = must_fail(CRITERION, "same session processes on the same terminals")
+    expects = must_fail(CRITERION, "session processes and terminals are unchanged")
     script = (
         "runuser -u $user -- tmux -S /tmp/tmux-$uid/default respawn-pane -k -t =gamma:"
     )

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from harness.guest.proc import Process
     from harness.guest.rebuild import Rebuild
     from harness.guest.secrets import Secret, SecretsState, StoreSearch
-    from harness.guest.store import Collection, Reading, Verification
+    from harness.guest.store import Collection, Mount, Reading, Verification
     from harness.guest.system import Generation, SystemState
     from harness.guest.transport import CommandResult
     from harness.liveness import (
@@ -109,6 +109,7 @@ __all__ = [
     "MachineFactory",
     "MenuEntry",
     "Migration",
+    "Mount",
     "NetworkSpec",
     "NotExercised",
     "Page",
@@ -171,7 +172,7 @@ _MODULES = {
     "harness.guest.proc": "Process",
     "harness.guest.rebuild": "Rebuild",
     "harness.guest.secrets": "Secret SecretsState StoreSearch",
-    "harness.guest.store": "Collection Reading Verification",
+    "harness.guest.store": "Collection Mount Reading Verification",
     "harness.guest.system": "Generation SystemState",
     "harness.guest.transport": "CommandResult",
     "harness.liveness": (

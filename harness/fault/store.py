@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CRITERION = "gc-no-estale"
 
-_OWN = frozenset({"nothing under /nix comes from another machine"})
+_OWN = frozenset({"the Nix store is on the guest's own file system"})
 _READS = frozenset({"every file of every live closure reads back"})
 _VERIFIES = frozenset({"the store verifies against its database"})
 _REAL = '/usr/bin/nix-collect-garbage "$@"; status=$?'
@@ -45,7 +45,7 @@ class SharedDirectory(Fault):
 
     name = "host-directory-shared"
     source = "microvm.nix#364; virtme-ng#187"
-    expects = must_fail(CRITERION, "the VM has no share device")
+    expects = must_fail(CRITERION, "QEMU shares no host directory with the guest")
     scenario = "live-sessions"
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
@@ -78,7 +78,7 @@ class OpenFileCollected(Fault):
 
     name = "gc-ignores-open-files"
     source = "nixpkgs#365399; nix#7281"
-    expects = must_fail(CRITERION, "what a session holds open is spared")
+    expects = must_fail(CRITERION, "a store file that a session has open is kept")
     scenario = "live-sessions"
 
     def inject(self, machine: Machine) -> None:

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import HEARTBEATS, NotExercised
-from suites.store.judge import (
-    judge_ownership,
-    judge_reading,
-    judge_store,
-    must_have_collected,
-)
+from suites.store import checks
 
 if TYPE_CHECKING:
-    from harness import Budgets, Fleet, Machine, Recorder
+    from harness import Budgets, Collection, Fleet, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("gc-no-estale"),
@@ -38,39 +33,22 @@ def test_gc_spares_what_sessions_use(
     dev: Machine, check: Recorder, budgets: Budgets
 ) -> None:
     """Collect twice, aggressively, under sessions that hold what no generation has."""
-    judge_ownership(check, dev)
+    check(checks.owns_its_store(dev.store.foreign_mounts(), dev.argv))
     held = _hold_a_file_of_a_dropped_generation(dev)
     before = dev.lab.state()
 
     under_way = dev.store.start_collection("-d")
-    judge_reading(check, "while collecting", dev.store.read_everything())
-    first = under_way.wait()
-    must_have_collected(first, "the first collection")
-    check.check(
-        "what a session holds open is spared",
-        dev.execute("test", "-e", held).succeeded,
-        f"{held} is gone although session {_HOLDER} has it open",
-    )
+    reading = dev.store.read_everything()
+    check(checks.reads_back(reading, "during the first collection"))
+    _must_have_collected(under_way.wait(), "the first collection")
+    found = held if dev.execute("test", "-e", held).succeeded else None
+    check(checks.spares_open_file(held, found))
 
     dev.succeed("systemctl", "start", "nix-gc.service", timeout=300)
-    event = "after the second collection"
-    judge_reading(check, event, dev.store.read_everything())
-    judge_store(check, event, dev)
+    _judge_store(dev, check, "after the second collection")
     after = dev.lab.state()
-    check.check(
-        "sessions run on",
-        {n: s.identity for n, s in after.sessions.items()}
-        == {n: s.identity for n, s in before.sessions.items()},
-        f"were {sorted(before.sessions)}, are {sorted(after.sessions)}",
-    )
-    for name in HEARTBEATS:
-        heart = dev.lab.heartbeats(name)
-        check.check(
-            "hearts beat on through the collections",
-            heart.unbroken and heart.gaps[-1].ms <= budgets.heartbeat_gap_ms,
-            f"{name}: misses {heart.missing[:5]}, last beat {heart.gaps[-1].ms:.0f} ms "
-            "ago",
-        )
+    hearts = {name: dev.lab.heartbeats(name) for name in HEARTBEATS}
+    check(checks.sessions_live_on(before, after, hearts, budgets))
 
 
 @pytest.mark.scenario("during-a-switch")
@@ -81,21 +59,9 @@ def test_gc_during_a_switch(dev: Machine, check: Recorder, fleet: Fleet) -> None
     collecting = dev.store.start_collection("-d", times=3)
     rebuilt = switching.wait()
     collected = collecting.wait()
-    must_have_collected(collected, "the collector beside the build")
-    check.check(
-        "the switch succeeds beside a collector",
-        rebuilt.succeeded,
-        f"exit status {rebuilt.rc}: {rebuilt.output[-1500:]}",
-    )
-    state = dev.system.state()
-    check.check(
-        "the new generation is the current one",
-        state.current and state.profile and state.current.path == state.profile.path,
-        f"current {state.current}, profile {state.profile}",
-    )
-    event = "after a switch beside a collector"
-    judge_reading(check, event, dev.store.read_everything())
-    judge_store(check, event, dev)
+    _must_have_collected(collected, "the collector that runs during the switch")
+    check(checks.switch_succeeds(rebuilt, dev.system.state()))
+    _judge_store(dev, check, "after a switch during garbage collection")
 
 
 @pytest.mark.scenario("old-generations")
@@ -107,23 +73,38 @@ def test_gc_of_old_generations(dev: Machine, check: Recorder, fleet: Fleet) -> N
     dev.system.rebuild("switch", fleet.lab.changed(2))
     before = dev.system.state()
     collection = dev.store.collect_garbage("--delete-older-than", "30d")
-    must_have_collected(collection, "--delete-older-than 30d")
+    _must_have_collected(collection, "--delete-older-than 30d")
     after = dev.system.state()
     if len(after.generations) >= len(before.generations):
         raise NotExercised(
-            "generations older than 30 days were deleted",
-            seen=f"{len(before.generations)} generations before and after",
+            "generations older than 30 days to be deleted",
+            seen=f"there are {len(before.generations)} before and"
+            f" {len(after.generations)} after",
         )
-    check.check(
-        "booted, current and profile generation stay",
-        (after.booted, after.current, after.profile)
-        == (before.booted, before.current, before.profile),
-        f"before {before.booted}, {before.current}; after {after.booted}, "
-        f"{after.current}",
+    check(checks.keeps_generations(before, after))
+    _judge_store(dev, check, "after --delete-older-than 30d")
+
+
+def _judge_store(dev: Machine, check: Recorder, during: str) -> None:
+    """Observe all of the store, and record what it shows."""
+    check(checks.reads_back(dev.store.read_everything(), during))
+    check(
+        checks.store_unharmed(
+            dev.store.verify(),
+            dev.store.deleted_mappings(),
+            dev.store.kernel_complaints(),
+            during,
+        )
     )
-    event = "after --delete-older-than"
-    judge_reading(check, event, dev.store.read_everything())
-    judge_store(check, event, dev)
+
+
+def _must_have_collected(collection: Collection, what: str) -> None:
+    """Raise NotExercised where a collection deleted nothing."""
+    if collection.deleted < 1:
+        raise NotExercised(
+            f"{what} to delete a store path",
+            seen={"exit status": collection.rc, "output": collection.output},
+        )
 
 
 def _hold_a_file_of_a_dropped_generation(dev: Machine) -> str:
@@ -135,7 +116,10 @@ def _hold_a_file_of_a_dropped_generation(dev: Machine) -> str:
     dev.lab.start_session(_HOLDER, f"exec {path}")
     dev.system.rebuild("switch", rollback=True)
     if dev.execute("test", "-e", f"/run/current-system/sw/bin/{_HOLDER}").succeeded:
-        raise NotExercised("the generation with the session's program was dropped")
+        raise NotExercised(
+            "the generation with the session's program to be rolled back",
+            seen=f"/run/current-system still has {_HOLDER}",
+        )
     return path
 
 

@@ -61,8 +61,8 @@ class SharedHost(SharedStore):
             **must_fail(store.CRITERION, _READS),
             **must_fail(
                 boot.CRITERION,
-                "QEMU boots no kernel of the host's",
-                "the expected generation was booted",
+                "QEMU boots no kernel from the host",
+                "the expected generation is booted",
             ),
             **must_fail(inodes.CRITERION, "bytes per inode fit a Nix store"),
         }

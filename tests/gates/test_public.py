@@ -20,12 +20,12 @@ INTERFACE = ROOT / "harness/__init__.py"
 PLANTED = [
     pytest.param(
         "suites/store/test_gc.py",
-        "from suites.boot import judge",
+        "from suites.boot import checks",
         "suites do not import one another",
         id="another-suite",
     ),
     pytest.param(
-        "suites/boot/judge.py",
+        "suites/boot/checks.py",
         "from harness.evidence import Recorder",
         "suites import only the public interface",
         id="a-room-below",
@@ -44,7 +44,7 @@ PLANTED = [
     ),
     pytest.param(
         "harness/cli/say.py",
-        "from suites.boot import judge",
+        "from suites.boot import checks",
         "nothing in the harness knows the suites",
         id="a-suite-from-the-harness",
     ),

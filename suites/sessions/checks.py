@@ -41,7 +41,7 @@ def keeps_sessions(
         first.server,
         of="tmux server",
         during=during,
-        error=lab.tmux_error,
+        tmux_error=lab.tmux_error or None,
     )
     yield Check(
         "exactly one tmux server listens",

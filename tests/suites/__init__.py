@@ -1,0 +1,1 @@
+"""The suites' judgements, on observations that need no VM."""

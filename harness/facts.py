@@ -159,7 +159,9 @@ def _joined(items: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     """Quote a text that has spaces; keep the end of a long one."""
-    lines = [line.rstrip() for line in text.strip().splitlines() if line.strip()]
+    # A terminal's screen is padded with spaces.
+    padded = [line.rstrip() for line in text.strip().splitlines() if line.strip()]
+    lines = [re.sub(r" {3,}", "  ", line) for line in padded]
     if not lines:
         return "empty"
     whole = " ⏎ ".join(lines[-_MOST_LINES:])

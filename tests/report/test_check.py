@@ -75,6 +75,7 @@ class Process:
         ("two words", "two words", '"two words"'),
         ("", "", "empty"),
         ("a\n\nb\n", "a\n\nb\n", '"a ⏎ b"'),
+        ("a" + 9 * " " + "b", "a" + 9 * " " + "b", '"a  b"'),
         (Colour.RED, "red", "red"),
         (Path("/nix/store"), "/nix/store", "/nix/store"),
         (IPv4Address("10.0.0.1"), "10.0.0.1", "10.0.0.1"),

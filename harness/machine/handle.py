@@ -73,7 +73,7 @@ class Machine(Commands):
         accelerator: Accelerator,
         *,
         lab: LabSpec,
-        hooks: Hooks = NO_HOOKS,
+        hooks: Hooks[Machine] = NO_HOOKS,
     ) -> None:
         self.name = shell.vm.name
         self.site = site

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from harness.machine.handle import Machine
     from harness.qemu import MachinePlan
     from harness.shell import Shell
     from harness.site import Site
 
 
-class Hooks(Protocol):
-    """The hooks of one machine. A fault has them all (`harness.fault.Fault`)."""
+Subject_contra = TypeVar("Subject_contra", contravariant=True)
+
+
+class Hooks(Protocol[Subject_contra]):
+    """The hooks of one machine. A fault has all (`harness.fault.Fault`)."""
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
         """Change QEMU's command line, at every start."""
@@ -20,10 +22,10 @@ class Hooks(Protocol):
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Change what is done around the machine, before its first start."""
 
-    def after_rebuild(self, machine: Machine) -> None:
+    def after_rebuild(self, machine: Subject_contra) -> None:
         """Act after each `nixos-rebuild` that was waited for."""
 
-    def after_collection(self, machine: Machine) -> None:
+    def after_collection(self, machine: Subject_contra) -> None:
         """Act after each garbage collection that was waited for."""
 
 
@@ -39,10 +41,10 @@ class NoHooks:
         _ = site
         return shell
 
-    def after_rebuild(self, machine: Machine) -> None:
+    def after_rebuild(self, machine: object) -> None:
         """Do nothing."""
 
-    def after_collection(self, machine: Machine) -> None:
+    def after_collection(self, machine: object) -> None:
         """Do nothing."""
 
 

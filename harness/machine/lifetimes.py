@@ -49,7 +49,7 @@ def launch(
     accelerator: Accelerator,
     *,
     save_into: Path | None = None,
-    hooks: Hooks = NO_HOOKS,
+    hooks: Hooks[Machine] = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Boot a machine from a base image, and yield it once it takes commands.
@@ -81,7 +81,7 @@ def restore(
     accelerator: Accelerator,
     *,
     save_into: Path | None = None,
-    hooks: Hooks = NO_HOOKS,
+    hooks: Hooks[Machine] = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Continue a saved machine in a private copy, and yield it.
@@ -117,7 +117,7 @@ def launch_microvm(
     directory: Path,
     accelerator: Accelerator,
     *,
-    hooks: Hooks = NO_HOOKS,
+    hooks: Hooks[Machine] = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Boot a machine as a microvm from what a host gives it, and yield it.
@@ -152,7 +152,7 @@ def adopt(
     directory: Path,
     accelerator: Accelerator,
     *,
-    hooks: Hooks = NO_HOOKS,
+    hooks: Hooks[Machine] = NO_HOOKS,
     lab: LabSpec = LAB,
 ) -> Iterator[Machine]:
     """Start a machine by its own units, and yield it once cloud-init is done.

@@ -18,6 +18,7 @@ from harness.qemu import cmdline, seed, snapshot
 from harness.shell import HostSystem, recipe
 from harness.stage import graph, microvm
 from harness.stage.build import MANIFEST, StageBuild
+from harness.stage.route import route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,14 +63,14 @@ class StageCache:
 
     def digest(self, stage: str, vm: str) -> str:
         """Digest everything that the state of `vm` at `stage` is a function of."""
-        return self._digest(self.inputs.route(stage, vm), vm)
+        return self._digest(route(self.inputs, stage, vm), vm)
 
     def ensure(self, stage: str, vm: str) -> Path:
         """Return the directory of a saved stage; build it and its parents if need be.
 
         Of a microvm it is that of the host's system which the stage was turned into.
         """
-        saved = self._ensure(self.inputs.route(stage, vm), vm)
+        saved = self._ensure(route(self.inputs, stage, vm), vm)
         if not self.inputs.as_microvm(vm):
             return saved
         name = f"{stage}+{microvm.NAME}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError
 from harness.machine import NO_HOOKS, Hooks
-from harness.stage.graph import Stage, lineage
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,7 +28,7 @@ runcmd:
 """
 
 
-class Injection(Hooks, Protocol):
+class Injection(Hooks["Machine"], Protocol):
     """A fault as its hooks (`harness.fault.Fault`, which documents each).
 
     `alter_spec`, `alter_network` and `inject` are called by the test bed, `inject_once`
@@ -111,23 +110,7 @@ class RunInputs:
         """Return the fault, if there is one and it is about this machine."""
         return self.fault if self.fault and self.fault.affects(vm) else None
 
-    def route(self, stage: str, vm: str) -> tuple[Stage, ...]:
-        """Return the stages on the way to the named one, the fault's own among them.
-
-        With no fault it is the lineage, so a healthy run shares no state with a faulty
-        one. Raises HarnessError when there is no such stage.
-        """
-        fault = self.fault_of(vm)
-        way: list[Stage] = []
-        for each in lineage(stage):
-            way.append(each)
-            if fault and fault.injects_once and each.name == fault.after:
-                name = f"{each.name}+{fault.name}"
-                title = f"with {fault.name} injected"
-                way.append(Stage(name, each.name, title, fault.inject_once))
-        return tuple(way)
-
-    def hooks(self, vm: str) -> Hooks:
+    def hooks(self, vm: str) -> Hooks[Machine]:
         """Return what alters a machine under test: the fault, if it is about it."""
         return self.fault_of(vm) or NO_HOOKS
 

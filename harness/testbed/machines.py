@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.fleet import CloudInit
     from harness.machine import Machine
     from harness.site import Site
-    from harness.testbed.testbed import Testbed
+    from harness.testbed.parts import Parts
 
 
 class Observer:
@@ -46,7 +46,7 @@ class Observer:
 class MachineFactory:
     """Makes machines on one site; each VM of the spec at most once."""
 
-    testbed: Testbed
+    testbed: Parts
     site: Site
     directory: Path
     stack: ExitStack
@@ -130,7 +130,7 @@ class MachineFactory:
             lab=inputs.fleet.lab,
         )
 
-    def _build(self, testbed: Testbed, stage: str, vm: str) -> None:
+    def _build(self, testbed: Parts, stage: str, vm: str) -> None:
         """Build a stage, unless it could not be built before in this run."""
         stages, failures = testbed.stages, testbed.failures
         remembered = failures and failures.remembered(

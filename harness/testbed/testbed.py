@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 from harness import site as sites
 from harness.deadline import Deadline
 from harness.runtime import runtime_directory
-from harness.stage import StageCache
 from harness.testbed.machines import MachineFactory, Observer
+from harness.testbed.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from harness.fleet import Fleet
-    from harness.image import Progress
-    from harness.shell import Units
     from harness.site import Site
-    from harness.stage import Injection, RunInputs
-    from harness.testbed.failures import BuildFailures
+    from harness.stage import Injection
 
 _OPEN_SITE_S = 60.0
 
@@ -39,29 +36,11 @@ def open_site(fleet: Fleet, fault: Injection | None, directory: Path) -> Iterato
         yield site
 
 
-@dataclass(frozen=True, kw_only=True)
-class Testbed:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Testbed(Parts):
     """Makes sites and machines from the inputs of a run, its fault included."""
 
     __test__: ClassVar = False  # pytest would collect a class of this name
-
-    inputs: RunInputs
-    progress: Progress
-    units: Units | None = None
-    """Units that start the VM `adopted`, in place of our own life cycle."""
-    adopted: str = ""
-    failures: BuildFailures | None = None
-    """The builds that failed in this run; None where each demand is a new attempt."""
-
-    def __repr__(self) -> str:
-        inputs = self.inputs
-        facts = f"{', '.join(inputs.fleet.vms)} on {inputs.accelerator.name}"
-        return f"<Testbed: {facts}, fault: {inputs.fault}>"
-
-    @property
-    def stages(self) -> StageCache:
-        """The saved states of the run's machines."""
-        return StageCache(self.inputs, self.progress)
 
     @contextmanager
     def machines(

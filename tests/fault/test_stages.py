@@ -10,6 +10,7 @@ from harness.fault import Fault
 from harness.fleet import load_fleet
 from harness.machine import NO_HOOKS
 from harness.stage import RunInputs, StageCache
+from harness.stage.route import route
 
 if TYPE_CHECKING:
     from harness.host import Accelerator
@@ -54,7 +55,7 @@ class Silent:
 
 def names(stage: str, vm: str, inputs: RunInputs) -> list[str]:
     """List the stages on the way."""
-    return [each.name for each in inputs.route(stage, vm)]
+    return [each.name for each in route(inputs, stage, vm)]
 
 
 def digest(stage: str, inputs: RunInputs, home: Path) -> str:

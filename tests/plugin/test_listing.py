@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.criteria import ControlVerdict
 from harness.report import dump
 from tests.plugin.child import Child
 from tests.report.samples import results, with_controls
@@ -74,7 +75,7 @@ def test_register_with_faults(tmp_path: Path) -> None:
     older = newest.model_copy(
         update={
             "run": newest.run.model_copy(update={"started": "2020-01-01T00:00:00"}),
-            "controls": (missed.model_copy(update={"verdict": "missed"}),),
+            "controls": (missed.model_copy(update={"verdict": ControlVerdict.MISSED}),),
         }
     )
     for name, each in (("20260101T000000Z", newest), ("20200101T000000Z", older)):

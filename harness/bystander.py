@@ -51,7 +51,7 @@ class Bystander:
         self.events[event] = time.monotonic()
 
     def judge(self) -> None:
-        """Hold everybody to having left the machine alone, so far."""
+        """Check that no event so far has affected the machine."""
         done = ", ".join(self.events)
         self._judge_process(done)
         self._judge_guest(done)

@@ -62,7 +62,7 @@ def poll(
 ) -> T:
     """Return the first value of `probe` that is not None.
 
-    The probe may raise to give up early, on certain failure. It is tried once more
+    The probe may raise to give up early, on certain failure. It is called once again
     after the deadline has passed, so that a slow last probe still counts. `seen` is
     asked for the evidence only when the time is up.
 

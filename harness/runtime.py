@@ -30,7 +30,7 @@ def runtime_directory(base: Path | None = None) -> Iterator[Path]:
     """Make a private directory for one process, removed at the end of the `with`.
 
     Also sweeps what processes that were killed left behind. Raises HostError when the
-    place belongs to somebody else.
+    place belongs to another user.
     """
     root = private(runtime_root() if base is None else base)
     with FileLock(root / _LOCK):

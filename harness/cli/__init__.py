@@ -1,8 +1,8 @@
 """The command line: `harness …`.
 
 Each command imports the rooms it needs when it runs, so that `harness spec check` works
-on a computer that has no QEMU. Whatever goes wrong is one message and exit status 2; 1
-says that all went well and the answer is no.
+on a computer that has no QEMU. Every error is one message and exit status 2; exit
+status 1 is a negative verdict or ruling.
 """
 
 from __future__ import annotations

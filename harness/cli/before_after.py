@@ -58,15 +58,15 @@ def before_after(
         "reports"
     ),
 ) -> None:
-    """Run the same tests on the old world and on the new one, and compare."""
+    """Run the same tests on a microvm and on the VM, and compare."""
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
     series = RunSeries("before-after", report_dir.resolve(), options)
     fault = load(MICROVM)
-    err.print(f"[bold]old world[/]: {fault.story()}")
+    err.print(f"[bold]microvm[/]: {fault.story()}")
     old = _take(series, "old", selection(_NOT_IN_THE_OLD), MICROVM)
-    err.print("[bold]new world[/]: the guest as this spec has it")
+    err.print("[bold]VM[/]: the guest of this fleet")
     new = _take(series, "new", selection(()), "")
     rows, ruling = compare(fault, old, new), judge(fault, observe(old))
     text = _render(rows)
@@ -99,7 +99,7 @@ def compare(fault: Fault, old: Results, new: Results) -> list[Row]:
 
 
 def convincing(rows: Sequence[Row], ruling: Ruling) -> bool:
-    """Whether the new world passes all, and the old fails just what it is about."""
+    """Whether the VM passes all, and the microvm fails just what it is about."""
     return ruling.good and all(row.new.verdict is Verdict.PASS for row in rows)
 
 
@@ -134,17 +134,17 @@ def _short(reason: str) -> str:
 
 
 def objection(rows: Sequence[Row], ruling: Ruling) -> str:
-    """Say why a comparison convinces nobody."""
+    """Return why a comparison proves nothing."""
     weak = [row.criterion for row in rows if row.new.verdict is not Verdict.PASS]
     if weak:
-        return f"not convincing: the new world does not pass {', '.join(weak)}"
+        return f"not convincing: the VM does not pass {', '.join(weak)}"
     beside = ", ".join(ruling.collateral)
-    why = ruling.reason or f"the old one fails {beside}, which this is not about"
+    why = ruling.reason or f"the microvm fails {beside}, which this is not about"
     return f"not convincing: {why}"
 
 
 def _print(rows: Sequence[Row]) -> None:
-    lines = table("criterion", "old world", "new world", "in the old", "in the new")
+    lines = table("criterion", "microvm", "VM", "in the microvm", "in the VM")
     for row in rows:
         old, new = (
             f"[{style(side.verdict)}]{side.verdict.value}[/]"
@@ -158,7 +158,7 @@ def _print(rows: Sequence[Row]) -> None:
 
 
 def _render(rows: Sequence[Row]) -> str:
-    """Write the table as plain text, for whoever has no terminal."""
+    """Write the table as plain text."""
     parts = []
     for row in rows:
         mark = "*" if row.about else " "
@@ -172,7 +172,7 @@ def _render(rows: Sequence[Row]) -> str:
 
 
 def _write(series: RunSeries, new: Results, fault: Fault, ruling: Ruling) -> None:
-    """Report the new world's criteria, with the old world as a control beside them."""
+    """Report the VM's criteria, with the microvm as a control."""
     rows = tuple(
         CriterionResult(
             id=row.id,

@@ -1,4 +1,4 @@
-"""`harness controls`: the suites under every fault, and whether they could tell."""
+"""`harness controls`: the suites under every fault, and whether they detect it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Contro
 
 
 class Controls:
-    """Rulings, and their report; written anew after each, so that none is lost.
+    """Rulings, and their report; written after each, so that none is lost.
 
     Runs may go on side by side: machines of different faults have nothing in common
     but the cache, which has locks of its own.

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: results on stdout, everything else on stderr."""
+"""Terminal output: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 

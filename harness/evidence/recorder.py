@@ -188,8 +188,8 @@ class Recorder:
     ) -> Path:
         """Keep measured points, (x, y) or (x, y, label), for the report to draw.
 
-        Without `kind` the name's first word tells: "heartbeat-main", "dns", "address",
-        "inodes /". `budget` is drawn as a limit on y, `events` as marks on x.
+        Without `kind` the name's first word decides: "heartbeat-main", "dns",
+        "address", "inodes /". `budget` is drawn as a limit on y, `events` mark x.
         """
         content = {
             "name": name,

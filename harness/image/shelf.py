@@ -28,7 +28,7 @@ _DIGEST_LENGTH = 64
 
 
 class Progress(Protocol):
-    """Takes the lines that tell a person what is going on."""
+    """Takes the lines that report what is being done."""
 
     def step(self, text: str) -> None:
         """Say what begins now."""

@@ -1,4 +1,4 @@
-"""The pytest door: options, markers, fixtures; the rest registers only when needed.
+"""The pytest plugin: options, markers, fixtures; the rest registers when needed.
 
 Loaded by an entry point of the package. A run of the instrument's own tests never opens
 a report: the session plugin is registered only when something outside of `tests/` was

@@ -27,7 +27,7 @@ _KEPT = ("console.log", "qmp.jsonl", "argv.txt")
 def close(
     run: Run, settings: Settings, *, duration_s: float, interrupted: bool
 ) -> report.Results:
-    """Write a run's report, whatever became of its processes, and return it."""
+    """Write a run's report, also when its processes were killed, and return it."""
     ledger = merge.fold(journal.read(run.journal.directory))
     for story in ledger.stories.values():
         for machine in story.machines:

@@ -32,7 +32,7 @@ _WIDE = 120  # columns, where standard output is no terminal
 
 
 class Controller:
-    """Tells workers about the run, shows it live, folds it into a report."""
+    """Passes the run to workers, shows it live, folds it into a report."""
 
     def __init__(self, config: pytest.Config, run: Run, settings: Settings) -> None:
         self.config = config
@@ -47,7 +47,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Tell an xdist worker which run it belongs to."""
+        """Pass an xdist worker the run it belongs to."""
         node.workerinput[WORKER_INPUT] = {
             "id": self.run.id,
             "dir": str(self.run.directory),

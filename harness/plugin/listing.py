@@ -27,7 +27,7 @@ _NOT_RUN = "not run"
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What there is for each row: node ids, names of faults, and how they last ended.
+    """The tests and faults of each row, and how the faults last ended.
 
     `verdicts` has only the faults that were run into this project's reports.
     """
@@ -62,21 +62,21 @@ class Register:
         if not tests:
             yield _INDENT + (f"(needs {row.needs})" if row.needs else "(no test)")
         if faults := self.faults.get(row.id):
-            yield from _wrapped(self._told(faults))
+            yield from _wrapped(self._detects(faults))
 
-    def _told(self, faults: Sequence[str]) -> str:
-        """Say which faults the tests have to tell, and whether they last did."""
-        must = f"must tell {len(faults)} faults"
+    def _detects(self, faults: Sequence[str]) -> str:
+        """Name the faults that the tests must detect, and whether they last did."""
+        must = f"must detect {len(faults)} faults"
         groups = defaultdict(list)
         for name in faults:
             groups[self.verdicts.get(name, _NOT_RUN)].append(name)
         if [*groups] == [_NOT_RUN]:
             return f"{must}: {', '.join(faults)}"
-        told = (
+        ended = (
             f"{len(groups[verdict])} {verdict}: {', '.join(groups[verdict])}"
             for verdict in sorted(groups)
         )
-        return f"{must}, when last run here {'; '.join(told)}"
+        return f"{must}, in the last run here {'; '.join(ended)}"
 
 
 def _line(criterion: str, test: Subject) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: steps, and one line per finished test."""
+"""The live output of a run: steps, and one line per finished test."""
 
 from __future__ import annotations
 

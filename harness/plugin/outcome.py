@@ -32,8 +32,8 @@ class Phase:
 def classify(error: BaseException) -> RanOutcome:
     """Distinguish the subject's failures from the instrument's, by type alone.
 
-    An assertion is a statement about the subject wherever it is made. Whatever else
-    escapes, a timeout included, is the instrument's.
+    An assertion is a statement about the subject wherever it is made. Every other
+    exception, a timeout included, is the instrument's.
     """
     if isinstance(error, BaseExceptionGroup):
         return classify(error.exceptions[0])
@@ -75,7 +75,7 @@ def combine(phases: Sequence[Phase]) -> Phase:
     """Give the outcome of a whole test: the first phase that did not pass counts.
 
     So a failed check stays `failed` when tearing down breaks afterwards; the reason
-    then tells both.
+    then has both.
     """
     ended = [phase for phase in phases if phase.ended is not Outcome.PASSED]
     if not ended:

@@ -135,8 +135,8 @@ class Tests:
     ) -> bool | None:
         """Run a test, and write down how it ended once all is torn down.
 
-        One that a kernel panic of the emulator's ended is run once more: nothing was
-        judged, and a panic of the guest's own comes again.
+        One that a kernel panic of the emulator ended is run again: nothing was judged,
+        and a panic that the guest causes comes again.
         """
         if NAME not in item.stash:
             return None
@@ -147,7 +147,7 @@ class Tests:
         reports = self._attempt(item, nextitem, item.stash[NAME])
         if _ended_by_the_emulator(item):
             first, again = item.stash[NAME], f"{item.stash[NAME]}-again"
-            self.run.step(f"{item.nodeid}: the kernel panicked under TCG, once more")
+            self.run.step(f"{item.nodeid}: kernel panic under TCG, running again")
             note = f"run again: the kernel panicked under TCG, see evidence/{first}"
             reports = self._attempt(item, nextitem, again, note)
         for report in reports:
@@ -219,7 +219,7 @@ class Tests:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell the subject's failures from the instrument's."""
+        """Separate the subject's failures from the instrument's."""
         report = yield
         if NAME in item.stash:
             phase = _phase(report, call)

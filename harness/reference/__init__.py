@@ -43,7 +43,7 @@ def images(cache: Path | None = None) -> list[Shelved]:
 
 
 def remove(digest: str, cache: Path | None = None) -> None:
-    """Remove a cached image; machines that stand on it lose their disk."""
+    """Remove a cached image; machines based on it lose their disk."""
     Shelf(cache or cache_dir()).remove(digest)
 
 

@@ -53,7 +53,7 @@ def build(
 ) -> Image:
     """Build the image of `recipe`, or take the one that another run just built.
 
-    `again` asks the mirror once more; unchanged packages give the old image back.
+    `again` asks the mirror again; unchanged packages give the old image.
     Raises HostError, ProcessFailed, DeadlineExpired.
     """
     shelf.directory.mkdir(parents=True, exist_ok=True)

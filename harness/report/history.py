@@ -1,4 +1,4 @@
-"""What earlier reports say, for whoever asks now."""
+"""The rulings of earlier reports, for `--list-criteria`."""
 
 from __future__ import annotations
 

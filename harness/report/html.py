@@ -1,4 +1,4 @@
-"""The page a person reads: `index.html`, in one file that also prints."""
+"""The page `index.html`, one file that also prints."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _TELLING = (Outcome.FAILED, Outcome.BROKEN, Outcome.PASSED, Outcome.SKIPPED)
 
 @dataclass
 class TestStory:
-    """What the journals tell about one test."""
+    """The events of one test in the journals."""
 
     __test__ = False
 
@@ -53,7 +53,7 @@ class TestStory:
 
 @dataclass
 class Ledger:
-    """What the journals of all processes tell, folded."""
+    """The events in the journals of all processes, folded."""
 
     stories: dict[str, TestStory] = field(default_factory=dict)
     uncollected: list[str] = field(default_factory=list)

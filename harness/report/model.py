@@ -1,7 +1,7 @@
 """The frozen models of `results.json`, a public format (`"schema": 1`).
 
 Within a schema version fields may be added, never removed or given another meaning.
-`results.schema.json` beside this file is exported from here, a test compares them.
+`results.schema.json` in this directory is exported from here; a test compares them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The migration as the report tells it: its steps, and what was judged at each."""
+"""The migration in the report: its steps, and what was judged at each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TEXTS = {
 
 
 def chapters(results: Results) -> list[Chapter]:
-    """Tell the migration by stage, in its order."""
+    """Return the migration stage by stage, in its order."""
     return [
         Chapter(stage, text, tuple(t for t in results.tests if t.stage == stage))
         for stage, text in _TEXTS.items()

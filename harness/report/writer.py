@@ -25,7 +25,7 @@ def write(results: Results, directory: Path) -> None:
 
 
 def point_latest(directory: Path) -> None:
-    """Make `latest` beside a report directory point to it."""
+    """Make `latest`, next to a report directory, point to it."""
     link = directory.parent / "latest"
     fresh = directory.parent / f".latest-{directory.name}"
     fresh.unlink(missing_ok=True)

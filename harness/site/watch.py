@@ -268,5 +268,5 @@ def _finish(watch: Watcher) -> bool:
 
 def _died(watch: Watcher) -> ProcessFailed:
     status = watch.resident.outer.returncode
-    how = "did not end when told" if status is None else f"ended with status {status}"
+    how = "did not end" if status is None else f"ended with status {status}"
     return ProcessFailed(f"{watch.title} {how}", evidence=watch.last_words())

@@ -99,7 +99,7 @@ class StageBuild:
                     raise
                 retries += 1
                 self.progress.step(
-                    f"stage {self.stage}: guest panicked, once more ({panic})"
+                    f"stage {self.stage}: guest panicked, trying again ({panic})"
                 )
                 continue
             break

@@ -1,6 +1,6 @@
-"""The old world made out of a stage: what its host would have, taken out of the guest.
+"""A microvm made out of a stage: the files of its host, extracted from the guest.
 
-There is no NixOS to be the host, so the guest's own system plays that part: its store
+There is no NixOS that could be the host, so the guest's own system is used: its store
 becomes the host's, its kernel and initrd what the host boots, and everything of it that
 is neither store nor base a small root file system, as a microvm has one.
 """
@@ -166,7 +166,7 @@ def _root_offset(raw: Path, deadline: Deadline) -> int:
 
 
 def _debugfs(image: str, command_line: str, deadline: Deadline) -> None:
-    """Run one command of debugfs, which tells failure by its words alone."""
+    """Run one command of debugfs, which reports failure only by its words."""
     done = run(["debugfs", "-R", command_line, image], deadline=deadline).check()
     said = [x for x in done.stderr.splitlines() if x and not x.startswith("debugfs ")]
     if said:

@@ -99,7 +99,7 @@ def test_a_new_world_that_fails_convinces_nobody(tmp_path: Path) -> None:
     """The table is printed in spite of it, with the reason below."""
     ended = before_after(project(tmp_path, good="False"))
     assert ended.rc == 1, ended.stderr
-    why = "not convincing: the new world does not pass gc-no-estale"
+    why = "not convincing: the VM does not pass gc-no-estale"
     assert why in ended.stdout
     assert "swap-keeps-address" in ended.stdout
 
@@ -120,7 +120,7 @@ def test_an_old_world_must_fail_in_the_named_check_and_no_more() -> None:
         ),
         (
             replace(caught, collateral=("switch-keeps-sessions",)),
-            "the old one fails switch-keeps-sessions, which this is not about",
+            "the microvm fails switch-keeps-sessions, which this is not about",
         ),
     ):
         assert not convincing(passing, ruling)

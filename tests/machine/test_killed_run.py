@@ -101,7 +101,7 @@ def _told(mark: str) -> str:
 
 
 def _held(name: str) -> bool:
-    """Whether another run of this user, alive beside the test, has this directory."""
+    """Whether another living run of this user has this directory."""
     inode = (runtime_root() / name / "lock").stat().st_ino
     locks = Path("/proc/locks").read_text(encoding="ascii")
     return any(f":{inode} " in line for line in locks.splitlines() if "FLOCK" in line)

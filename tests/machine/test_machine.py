@@ -131,7 +131,7 @@ def test_steps_are_the_modules_and_nothing_is_left(bench: Bench, site: Site) -> 
 
 
 def test_what_a_disk_is_built_on(bench: Bench) -> None:
-    """From the nearest on; one that is not there is told, and ends the list."""
+    """From the nearest on; a missing one is an error, and ends the list."""
     with bench.launched() as (machine, _):
         assert machine.backing == [bench.base]
         lost = bench.directory / "lost.qcow2"
@@ -173,7 +173,7 @@ def test_a_reboot_is_proven(bench: Bench) -> None:
 
 
 def test_a_reboot_that_never_happens_is_the_guests_fault(bench: Bench) -> None:
-    """The command was taken, and nothing came of it."""
+    """The guest accepted the command, and did nothing."""
     with bench.launched() as (machine, agent):
         agent.console = agent.path.parent / "emulator" / "monitor.sock"
         with pytest.raises(GuestFailure, match="did not come back from its reboot"):
@@ -203,7 +203,7 @@ def test_a_shutdown_is_the_guests_own(bench: Bench, site: Site) -> None:
 
 
 def test_a_retired_machine_leaves_nothing(bench: Bench, site: Site) -> None:
-    """Neither process nor file nor tap, and nobody who holds a removed file."""
+    """Neither process nor file nor tap, and no process with a removed file open."""
     with bench.launched() as (machine, _), site.trace(machine.directory) as left:
         assert left.processes()
         assert machine.disk in left.files
@@ -263,7 +263,7 @@ def test_what_was_frozen_goes_on_in_private_copies(bench: Bench) -> None:
 
 
 def test_a_copy_can_be_frozen_again(bench: Bench) -> None:
-    """Stage upon stage: the second stands on the first, which stays as it was."""
+    """A second stage is based on the first, which stays unchanged."""
     first, second = bench.directory / "first", bench.directory / "second"
     first.mkdir()
     second.mkdir()

@@ -1,4 +1,4 @@
-"""A kernel panic under emulation: once more, and told; nothing else is run twice."""
+"""A test with a kernel panic under emulation runs again; no other runs twice."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_panic_of_the_emulators_is_no_end(tmp_path: Path, workers: str) -> Non
     assert len(results.tests) == len(OUTCOMES)
     (first,) = tmp_path.glob("reports/2*/evidence/panics.once/record.json")
     assert "machine 1" in first.read_text()
-    assert ended.stdout.count("once more") == 3
+    assert ended.stdout.count("running again") == 3
     assert "3 passed" in ended.stdout
 
 

@@ -160,7 +160,7 @@ def test_own_tests_open_no_report(tmp_path: Path) -> None:
 
 
 def test_a_suite_that_cannot_be_listed(tmp_path: Path) -> None:
-    """A file that does not import is told, and is no success."""
+    """A file that does not import is reported, and is no success."""
     files = {"suites/test_torn.py": "import nothing_of_this_name\n"}
     child = Child.made_of(tmp_path, files)
     ended = child.run("suites")

@@ -180,7 +180,7 @@ def test_machines_end_with_their_test(child: Child, results: Results) -> None:
 
 
 def test_a_stage_is_not_tried_for_every_test(child: Child, results: Results) -> None:
-    """The first failure of a stage is told by each test that needs it."""
+    """Each test that needs a stage reports the stage's first failure."""
     assert (child.directory / "attempts").read_text() == "x"
     last = named(results, "test_unbuildable[2]")
     assert "stage swapped of dev could not be built" in last.reason

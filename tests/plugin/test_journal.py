@@ -43,7 +43,7 @@ def test_a_torn_line_waits_for_its_rest(tmp_path: Path) -> None:
 
 
 def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
-    """A line cut by a kill and continued by nobody spoils only itself."""
+    """A line that a kill cut is ignored; the others are read."""
     good = ProgressLine(text="x", at=1).model_dump_json()
     (tmp_path / "gw0.jsonl").write_text(f'{{"eve\n{good}\n')
     assert len(read(tmp_path)) == 1

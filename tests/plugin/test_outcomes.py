@@ -199,13 +199,13 @@ def test_all_soft_failures_are_named(results: Results, ended: Completed) -> None
 
 
 def test_checks_before_a_break_are_told(results: Results) -> None:
-    """A test that broke after a failed check stays broken and tells of the check."""
+    """A test that broke after a failed check stays broken and reports the check."""
     test = next(t for t in results.tests if "not_exercised" in t.nodeid)
     assert "before that: failed checks: early" in test.reason
 
 
 def test_what_broke_after_a_failure_is_told(results: Results) -> None:
-    """A failure keeps its verdict when tearing down breaks, and tells both."""
+    """A failure keeps its verdict when tearing down breaks, and reports both."""
     test = next(t for t in results.tests if "failed_then" in t.nodeid)
     assert "then teardown broken: QEMU died after" in test.reason
 

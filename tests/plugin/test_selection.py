@@ -1,4 +1,4 @@
-"""`--criterion`, `--scenario` and `--fastest` select tests, or say what there is."""
+"""`--criterion`, `--scenario` and `--fastest` select tests, or list the known."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CONTESTED = """
 def test_selected_tests_run(
     tmp_path: Path, args: tuple[str, ...], ran: set[str]
 ) -> None:
-    """Those and no others, whatever the paths, and the five do not decide the run."""
+    """Those and no others, with any paths, and the five do not decide the run."""
     child = Child.made_of(tmp_path, SUITES)
     ended = child.run(*args)
     assert ended.rc == 0, ended.stdout + ended.stderr

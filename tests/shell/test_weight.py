@@ -77,7 +77,7 @@ def given() -> Iterator[Path]:
 
 
 def test_a_group_that_was_given_to_us_is_divided(given: Path) -> None:
-    """Its processes move aside, once; somebody else's group stays as it is."""
+    """Its processes are moved, once; a group that was not delegated stays unchanged."""
     with spawn(["sleep", "60"]) as sleeper:
         (given / "cgroup.procs").write_text(str(sleeper.pid))
         assert not weight.delegated(given)
@@ -103,7 +103,7 @@ def _hierarchy() -> weight.Hierarchy | None:
 
 @pytest.mark.skipif(_hierarchy() is None, reason="no control groups to write to")
 def test_two_loops_share_a_cpu_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three to one, and afterwards nobody is left in a group."""
+    """Three to one, and afterwards no process is left in a group."""
     found = _hierarchy()
     assert found is not None
     monkeypatch.setattr(weight, "find", lambda _site: found)

@@ -11,7 +11,7 @@ from harness.errors import InputError, Mistake
 from harness.host import Accel
 
 if TYPE_CHECKING:
-    from harness.cli.say import Live
+    from harness.cli.say import StepDisplay
     from harness.fleet import Fleet
     from harness.testbed import Testbed
 
@@ -38,7 +38,7 @@ DEFAULT_FLEET = Path("fleet.toml")
 def make_testbed(
     fleet_file: Path,
     accel: Accel,
-    progress: Live,
+    progress: StepDisplay,
     *,
     vm: str | None,
     stage: str,

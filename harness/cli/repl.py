@@ -56,7 +56,7 @@ def repl(
             "machine_factory": factory,
             "testbed": testbed,
         }
-        session = Session(names)
+        session = Repl(names)
         with interrupts_forwarded():
             if sys.stdin.isatty():
                 session.prompt(banner(names, f"{vm} runs at stage {stage}."))
@@ -66,7 +66,7 @@ def repl(
         raise typer.Exit(1)
 
 
-class Session(code.InteractiveConsole):
+class Repl(code.InteractiveConsole):
     """Runs statements from a terminal, or a whole program, on given names."""
 
     locals: dict[str, Any]

@@ -38,7 +38,7 @@ def explain(error: Exception) -> None:
 
 
 @dataclass(slots=True)
-class Live:
+class StepDisplay:
     """Live lines: each step with the time it began at, the last one with a spinner."""
 
     status: Status
@@ -52,10 +52,10 @@ class Live:
 
 
 @contextmanager
-def live(first: str) -> Iterator[Live]:
+def live(first: str) -> Iterator[StepDisplay]:
     """Show progress for the length of the `with`; plain lines where no terminal is."""
     with err.status(first, refresh_per_second=4) as status:
-        yield Live(status)
+        yield StepDisplay(status)
 
 
 def table(*columns: str) -> Table:

@@ -151,10 +151,10 @@ class OldComesBack(LanFault):
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Have a stand-in with its MAC take its place after the shutdown."""
         vm = shell.vm
-        return _ComesBack(shell, partial(squat, self._stack, site, vm.ip, vm.mac))
+        return _SquatterReturns(shell, partial(squat, self._stack, site, vm.ip, vm.mac))
 
 
-class _ComesBack(AlteredShell):
+class _SquatterReturns(AlteredShell):
     def __init__(self, inner: Shell, come_back: Callable[[], None]) -> None:
         super().__init__(inner)
         self._come_back = come_back

@@ -23,7 +23,7 @@ DIRECTORY = "/run/acceptance"
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobEnd:
     """How a job ended. `since` and `until` are the guest's uptime in seconds."""
 
     rc: int
@@ -47,7 +47,7 @@ class Job:
     since: float
     directory: str
 
-    def wait(self, timeout: float = 600.0) -> Ended:
+    def wait(self, timeout: float = 600.0) -> JobEnd:
         """Wait for the end, across restarts of the guest agent.
 
         Raises MachineError when the job was killed or the guest rebooted under it.
@@ -83,7 +83,7 @@ def start(guest: Guest, name: str, script: str) -> Job:
     return Job(guest, name, begun["pid"], float(begun["since"]), DIRECTORY)
 
 
-def parse_end(name: str, sections: Sections) -> Ended:
+def parse_end(name: str, sections: Sections) -> JobEnd:
     """Read how a job ended; raises MachineError when it left no word."""
     output = sections.text("output")
     words = sections.value("ended").split()
@@ -93,4 +93,4 @@ def parse_end(name: str, sections: Sections) -> Ended:
             seen="it was killed, or the guest rebooted meanwhile",
             evidence=output.splitlines()[-20:],
         )
-    return Ended(int(words[0]), output, float(words[1]), float(words[2]))
+    return JobEnd(int(words[0]), output, float(words[1]), float(words[2]))

@@ -11,7 +11,7 @@ from harness.guest import jobs
 from harness.guest.script import load
 
 if TYPE_CHECKING:
-    from harness.guest.jobs import Ended, Job
+    from harness.guest.jobs import Job, JobEnd
     from harness.guest.transport import Guest
 
 # https://nixos.org/manual/nixos/stable/#sec-switching-systems, and the exit statuses of
@@ -129,7 +129,7 @@ def configuration(module: str) -> str:
     return _MODULE.format(module=indented)
 
 
-def parse(argv: tuple[str, ...], ended: Ended) -> Rebuild:
+def parse(argv: tuple[str, ...], ended: JobEnd) -> Rebuild:
     """Read what `nixos-rebuild` and `switch-to-configuration` printed."""
     units: dict[str, list[str]] = {key: [] for key in _SENTENCES}
     for line in ended.output.splitlines():

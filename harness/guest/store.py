@@ -17,7 +17,7 @@ from harness.guest.script import Sections, ask
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.guest.jobs import Ended, Job
+    from harness.guest.jobs import Job, JobEnd
     from harness.guest.transport import Guest
 
 _DELETED = re.compile(r"(\d+) store paths? deleted, ([\d.]+) ([KMGT]?i?B)")
@@ -220,7 +220,7 @@ class Store:
         return ask(self._guest, "complaints.sh")
 
 
-def parse_collection(ended: Ended) -> Collection:
+def parse_collection(ended: JobEnd) -> Collection:
     """Add up what one or several collections printed."""
     found = _DELETED.findall(ended.output)
     freed = sum(float(size) * _UNITS.get(unit, 1) for _, size, unit in found)

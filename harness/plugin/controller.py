@@ -14,7 +14,7 @@ from harness import report  # noqa: TC001 - pluggy reads annotations
 from harness.criteria import Outcome
 from harness.plugin import table
 from harness.plugin.closing import close
-from harness.plugin.live import Live, terminal
+from harness.plugin.live import JournalDisplay, terminal
 from harness.plugin.run import WORKER_INPUT
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Controller:
         """Show what happens while tests run."""
         if self.run.opened:
             self._mute()
-        live = Live(self.run.journal.directory, self.out, outcomes=not self.wordy)
+        live = JournalDisplay(
+            self.run.journal.directory, self.out, outcomes=not self.wordy
+        )
         with live.follow(), as_interrupt(signal.SIGTERM):
             return (yield)
 

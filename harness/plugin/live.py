@@ -39,7 +39,7 @@ def terminal() -> Iterator[TextIO]:
         yield file
 
 
-class Live:
+class JournalDisplay:
     """Prints the journals' news from a thread of its own, while in `follow`."""
 
     def __init__(self, journals: Path, out: TextIO, *, outcomes: bool = True) -> None:

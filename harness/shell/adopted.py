@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from harness.fleet import Vm
     from harness.host import Accelerator
-    from harness.shell.manager import Manager
+    from harness.shell.manager import UnitManager
     from harness.shell.units import Units
     from harness.site import Site
 
@@ -53,7 +53,7 @@ class _Host:
     """What one start has: its systemd, and what was there before."""
 
     stack: ExitStack
-    manager: Manager
+    manager: UnitManager
     files: dict[str, list[int]]
     links: dict[str, int]
     taps: dict[str, int] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class UnitShell(Shell):
         self._log.take(QEMU, f"pid {pid}")
         self._emulator = emulator
 
-    def _connect(self, manager: Manager, deadline: Deadline) -> socket.socket:
+    def _connect(self, manager: UnitManager, deadline: Deadline) -> socket.socket:
         """Wait for QEMU's control channel; GuestFailure where the unit ended before."""
 
         def attempt() -> socket.socket | None:
@@ -212,7 +212,7 @@ class UnitShell(Shell):
         if host.taps:
             self._log.take(TAP_UP, ", ".join(sorted(host.taps)))
 
-    def _failure(self, manager: Manager, what: str) -> GuestFailure:
+    def _failure(self, manager: UnitManager, what: str) -> GuestFailure:
         said = last_lines(self._place.inside / "units.log", 15)
         return GuestFailure(
             f"{self._main}: {what}",

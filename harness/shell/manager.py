@@ -98,7 +98,7 @@ exec env -i {environment} {systemd} --system --unit={target} --show-status=no \
 
 
 @dataclass(frozen=True, slots=True)
-class Manager:
+class UnitManager:
     """A running service manager; `pid` is systemd's, as this computer counts."""
 
     directory: Path
@@ -163,7 +163,7 @@ class Manager:
 class UnitProcess:
     """A process of a unit: its end by its pidfd, its exit status by systemd."""
 
-    def __init__(self, pid: int, manager: Manager, unit: str) -> None:
+    def __init__(self, pid: int, manager: UnitManager, unit: str) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._manager = manager
@@ -197,7 +197,7 @@ def open_manager(
     *,
     covers: dict[str, Path],
     private_network: bool = False,
-) -> Iterator[Manager]:
+) -> Iterator[UnitManager]:
     """Run a systemd for the length of the `with`; the units are in `etc/system`.
 
     `covers` are files that units find in the place of others, by the others' paths.
@@ -225,7 +225,7 @@ def open_manager(
             option: stack.enter_context(_door(pid, kind))
             for kind, option in _KINDS.items()
         }
-        manager = Manager(directory, pid, doors)
+        manager = UnitManager(directory, pid, doors)
         _await_answer(manager, holder)
         yield manager
 
@@ -330,7 +330,7 @@ def _check(holder: Popen[bytes], directory: Path) -> None:
         )
 
 
-def _await_answer(manager: Manager, holder: Popen[bytes]) -> None:
+def _await_answer(manager: UnitManager, holder: Popen[bytes]) -> None:
     deadline = Deadline.after(_ANSWER_S, "systemd to answer")
 
     def answered() -> bool | None:

@@ -28,7 +28,7 @@ from harness.shell.manager import TARGET, open_manager
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.shell.manager import Manager
+    from harness.shell.manager import UnitManager
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROPERTIES = (
@@ -176,7 +176,7 @@ def lay_out(files: Sequence[Path], place: Path) -> list[str]:
     return texts
 
 
-def enable(manager: Manager, names: Sequence[str]) -> None:
+def enable(manager: UnitManager, names: Sequence[str]) -> None:
     """Have systemd act on the [Install] sections, as a host's deploy does."""
     manager.systemctl("enable", *names).check()
 

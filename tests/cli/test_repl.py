@@ -19,8 +19,8 @@ HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 
 PROGRAM = """
 import sys
-from harness.cli.repl import Session
-session = Session({"dev": "a machine"})
+from harness.cli.repl import Repl
+session = Repl({"dev": "a machine"})
 session.run(sys.stdin.read())
 sys.exit(session.failed)
 """
@@ -28,11 +28,11 @@ sys.exit(session.failed)
 PROMPT = """
 import os, signal
 from harness import process
-from harness.cli.repl import Session, interrupts_forwarded
+from harness.cli.repl import Repl, interrupts_forwarded
 from harness.cli.up import interrupts_held
 with interrupts_held():
     with interrupts_forwarded():
-        session = Session({"device": "a machine", "run": process.spawn})
+        session = Repl({"device": "a machine", "run": process.spawn})
         session.prompt("hello")
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     print("blocked again", signal.SIGINT in blocked)
@@ -47,7 +47,7 @@ def program(text: str) -> process.Completed:
     return process.run(argv, deadline=deadline, stdin=text.encode(), cwd=ROOT)
 
 
-class Terminal:
+class PromptTerminal:
     """The prompt in a terminal; what it shows is kept in `shown`."""
 
     def __init__(self, controller: int) -> None:
@@ -104,7 +104,7 @@ def test_the_prompt_completes_and_survives_ctrl_c() -> None:
         os.fdopen(terminal, "r+b", buffering=0) as wire,
         process.spawn(argv, stdin=wire, stdout=wire, stderr=wire, env=env, cwd=ROOT),
     ):
-        screen = Terminal(controller)
+        screen = PromptTerminal(controller)
         screen.wait_for("hello")
         screen.wait_for(">>> ")
         screen.type("devi\t.upper()\n")

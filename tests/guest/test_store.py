@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.guest import jobs, store
-from harness.guest.jobs import Ended
+from harness.guest.jobs import JobEnd
 from harness.guest.script import ask, parse
 from harness.guest.store import LivePaths, Mount, Store
 
@@ -210,9 +210,9 @@ def test_a_collection_is_read_by_its_figures() -> None:
         "deleting '/nix/store/x'\n12 store paths deleted, 3.50 MiB freed\n"
         "1 store path deleted, 512.00 KiB freed\n0 store paths deleted, 0.00 B freed\n"
     )
-    done = store.parse_collection(Ended(1, text, 0, 1))
+    done = store.parse_collection(JobEnd(1, text, 0, 1))
     assert (done.deleted, done.freed_bytes, done.rc) == (13, 4 * 2**20, 1)
-    assert store.parse_collection(Ended(0, "nothing\n", 0, 1)).deleted == 0
+    assert store.parse_collection(JobEnd(0, "nothing\n", 0, 1)).deleted == 0
 
 
 def test_collections_run_one_after_the_other(

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.guest import jobs, rebuild, system
-from harness.guest.jobs import Ended
+from harness.guest.jobs import JobEnd
 from harness.guest.script import parse
 from harness.guest.system import System
 
@@ -132,7 +132,7 @@ def test_failed_units() -> None:
 
 def test_a_switch_is_read_by_its_sentences() -> None:
     """Units are sorted by what was done to them."""
-    read = rebuild.parse(("nixos-rebuild", "switch"), Ended(4, SWITCH, 10.0, 52.5))
+    read = rebuild.parse(("nixos-rebuild", "switch"), JobEnd(4, SWITCH, 10.0, 52.5))
     assert read.stopped == ("lab.service", "nix-gc.timer")
     assert read.started == ("lab.service", "nix-gc.timer")
     assert read.restarted == ("sshd.service",)
@@ -150,7 +150,7 @@ def test_a_switch_is_read_by_its_sentences() -> None:
 def test_a_dry_activation_does_nothing() -> None:
     """What a dry run would do is not what was done."""
     text = "would stop the following units: a.service\nwould restart systemd\n"
-    read = rebuild.parse((), Ended(0, text, 0, 1))
+    read = rebuild.parse((), JobEnd(0, text, 0, 1))
     assert not read.touched
     assert not read.reexecuted
     assert read.system is None

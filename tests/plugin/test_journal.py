@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from harness.plugin.live import Live, render
+from harness.plugin.live import JournalDisplay, render
 from harness.report.journal import (
     Finished,
     Follower,
@@ -52,7 +52,7 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
 def test_following_prints_what_is_left_at_the_end(tmp_path: Path) -> None:
     """Nothing written before the end of `follow` is missing from the terminal."""
     out, journal = io.StringIO(), Journal(tmp_path, "gw0")
-    with Live(tmp_path, out).follow():
+    with JournalDisplay(tmp_path, out).follow():
         journal.write(Started(nodeid="t", evidence="e"))
         journal.write(ProgressLine(text="building [image]"))
         journal.write(Finished(nodeid="t", outcome="broken", reason="why\nmore"))
@@ -65,7 +65,7 @@ def test_following_prints_what_is_left_at_the_end(tmp_path: Path) -> None:
 def test_waiting_is_told(tmp_path: Path) -> None:
     """When nothing was said for long, the running tests are named."""
     out = io.StringIO()
-    live = Live(tmp_path, out)
+    live = JournalDisplay(tmp_path, out)
     Journal(tmp_path, "gw0").write(Started(nodeid="suites/x.py::t", evidence="e"))
     live.show()
     live.remind()

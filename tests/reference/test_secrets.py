@@ -24,7 +24,7 @@ printf %s "$text"
 
 
 @dataclass
-class Host:
+class SecretsHost:
     """A run directory, a key, and secrets that can be sealed for one key or another."""
 
     root: Path
@@ -68,16 +68,16 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SecretsHost:
     """Return a host whose key is "ours"."""
     monkeypatch.delenv("NIXOS_ACTION", raising=False)
     (tmp_path / "age").write_text(AGE)
     (tmp_path / "age").chmod(0o755)
     (tmp_path / "key").write_text("ours")
-    return Host(tmp_path)
+    return SecretsHost(tmp_path)
 
 
-def test_secrets_arrive_with_their_mode(host: Host) -> None:
+def test_secrets_arrive_with_their_mode(host: SecretsHost) -> None:
     """Below /run/secrets, a link to the newest of the decrypted directories."""
     host.sealed = {"a": "ours one", "b": "ours two"}
     assert host.install()
@@ -88,7 +88,7 @@ def test_secrets_arrive_with_their_mode(host: Host) -> None:
 
 
 def test_a_secret_of_another_key_leaves_the_old_ones(
-    host: Host, capfd: pytest.CaptureFixture[str]
+    host: SecretsHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """All or nothing: the link does not move, and half of a directory does not stay."""
     host.sealed = {"a": "ours one"}
@@ -101,7 +101,7 @@ def test_a_secret_of_another_key_leaves_the_old_ones(
 
 
 def test_without_a_key_nothing_is_decrypted(
-    host: Host, capfd: pytest.CaptureFixture[str]
+    host: SecretsHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The message names the keys that were looked for."""
     (host.root / "key").unlink()
@@ -112,7 +112,7 @@ def test_without_a_key_nothing_is_decrypted(
 
 
 def test_a_switch_restarts_what_uses_a_changed_secret(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: SecretsHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing else; a boot restarts nothing at all."""
     host.sealed = {"a": "ours one", "b": "ours two"}
@@ -126,7 +126,9 @@ def test_a_switch_restarts_what_uses_a_changed_secret(
     assert [p.name for p in (host.root / "run/secrets.d").iterdir()] == ["2"]
 
 
-def test_another_mode_is_a_change(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_mode_is_a_change(
+    host: SecretsHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A service that could read a secret may not be able to any more."""
     host.sealed = {"a": "ours one"}
     assert host.install()

@@ -36,7 +36,7 @@ class Colour(StrEnum):
     RED = "red"
 
 
-class Beat(NamedTuple):
+class Tick(NamedTuple):
     """A tuple with names."""
 
     n: int
@@ -52,7 +52,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Process:
+class Offspring:
     """A class that says what identifies it."""
 
     pid: int
@@ -82,10 +82,10 @@ class Process:
         ((), [], "none"),
         ({2, 1}, [1, 2], "1, 2"),
         (range(10), list(range(10)), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
-        (Beat(1, 0.5), {"n": 1, "at": 0.5}, "n 1, at 0.5"),
+        (Tick(1, 0.5), {"n": 1, "at": 0.5}, "n 1, at 0.5"),
         (Unit("lab", 4), {"name": "lab", "main": 4}, "name lab, main 4"),
-        (Process(4, "S"), {"PID": 4}, "PID 4"),
-        ({"a": Process(4, "S")}, {"a": {"PID": 4}}, "a (PID 4)"),
+        (Offspring(4, "S"), {"PID": 4}, "PID 4"),
+        ({"a": Offspring(4, "S")}, {"a": {"PID": 4}}, "a (PID 4)"),
         ({}, {}, "none"),
         (Quantity(1.5, "s"), {"value": 1.5, "unit": "s"}, "1.5 s"),
         ([Quantity(0.5, "share")], [{"value": 0.5, "unit": "share"}], "50 %"),
@@ -100,7 +100,7 @@ def test_values_have_a_plain_form_and_words(
     assert describe(json.loads(json.dumps(plain(value)))) == words
 
 
-@pytest.mark.parametrize("value", [object(), b"raw", Process])
+@pytest.mark.parametrize("value", [object(), b"raw", Offspring])
 def test_what_has_no_words_is_refused(value: object) -> None:
     """Nothing falls back to a repr."""
     with pytest.raises(TypeError, match="has no plain form"):
@@ -122,7 +122,7 @@ def test_a_long_text_keeps_its_end() -> None:
         (1, 2, False),
         ([1, 2], (1, 2), True),
         ({2, 1}, {1, 2}, True),
-        (Process(4, "S"), Process(4, "R"), True),
+        (Offspring(4, "S"), Offspring(4, "R"), True),
         (None, differs_from(None), False),
         (3.0, at_most(3), True),
         (3.1, at_most(3), False),

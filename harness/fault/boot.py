@@ -32,7 +32,7 @@ class DirectBoot(Fault):
         self._system: HostKernel | None = None
 
     def alter_command_line(self, plan: MachinePlan) -> MachinePlan:
-        """Boot the kept kernel, from the first boot after `wake` on."""
+        """Boot the kept kernel, from the first boot after `inject` on."""
         if self._system is None or plan.incoming or plan.disk is None:
             return plan
         return direct_boot(plan, self._system)

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from harness.machine import Machine
 
 CRITERION = "switch-keeps-sessions"
-# One switch that restarts lab: the cheapest test that can tell.
-
 LOST = frozenset(
     {
         "the tmux server process is unchanged",
@@ -65,7 +63,7 @@ class ControlGroup(LabDropIn):
 
 
 class Mixed(LabDropIn):
-    """Lab runs with KillMode=mixed, which kills whatever its main process leaves."""
+    """Lab runs with KillMode=mixed, which kills all that its main process leaves."""
 
     name = "killmode-mixed"
     source = "systemd.kill(5), KillMode="
@@ -83,7 +81,7 @@ class DeployerKilled(ControlGroup):
 
 
 class SocketDrift(LabDropIn):
-    """Lab gets a private /tmp, does not find the tmux socket and starts anew."""
+    """Lab gets a private /tmp, finds no tmux socket there and starts another server."""
 
     name = "tmux-socket-drifts"
     source = "Cloonar/coding-lab ADR-0060 (stale socket paths of a surviving server)"

@@ -55,7 +55,7 @@ class SharedDirectory(Fault):
 
 
 class ForeignBind(Fault):
-    """A path of somebody else's store is bind-mounted over one of the guest's."""
+    """A path of another machine's store is bind-mounted over one of the guest's."""
 
     name = "foreign-store-bind-mounted"
     source = "microvm.nix#366 (single paths of the host's store mounted)"

@@ -161,7 +161,7 @@ def booted(
         "QEMU boots no kernel from the host",
         [word for word in argv if word in _DIRECT_BOOT],
         absent(),
-        of="QEMU's options for it",
+        of="options for a direct kernel boot",
         during=during,
     )
     yield Check(
@@ -182,9 +182,9 @@ def booted(
         "the booted generation has modules for the running kernel",
         state.modules_present,
         True,
-        of="modules for uname -r",
+        of="modules present",
         during=during,
-        uname_r=state.kernel_release,
+        kernel_release=state.kernel_release,
     )
     parameters = expected.params.split()
     running = state.cmdline.split()
@@ -217,7 +217,7 @@ def _identical(
     """Hold all entries of a generation to have the file that was booted."""
     return Check(
         name,
-        # A file that nobody can read is like no other, not even like itself.
+        # A file that cannot be read is identical to no other.
         sorted(digest or "no file in the menu" for digest in menu),
         [running or f"no file in {_BOOTED}"],
         of="SHA-256 in the menu",

@@ -63,9 +63,10 @@ def reads_back(reading: Reading, during: str) -> Iterator[Check]:
         messages=reading.complaints[:3],
     )
     yield Check(
-        "no file of a live closure is shorter than its size",
+        "as many bytes are read as the live files have",
         Quantity(reading.bytes, "bytes"),
         at_least(Quantity(reading.expected_bytes, "bytes")),
+        of="total",
         during=during,
     )
 
@@ -100,7 +101,7 @@ def store_unharmed(
         "the kernel log has no stale handle or file system error",
         kernel,
         absent(),
-        of="lines",
+        of="lines of the kernel log",
         during=during,
     )
 

@@ -95,7 +95,7 @@ def test_what_runs(change: dict[str, Any], names: set[str]) -> None:
     ],
 )
 def test_a_file_is_compared_by_content(menu: Bootloader, name: str) -> None:
-    """One that nobody can read is identical to no other."""
+    """One that cannot be read is identical to no other."""
     names = failed(checks.booted(ARGV, RUNNING, NEW, menu, "now"))
     assert f"the booted {name} is identical to the boot loader's" in names
 

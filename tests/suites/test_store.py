@@ -19,7 +19,7 @@ READING = Reading(10, 200, 5000, 4000, {}, ())
     [
         ({}, None),
         ({"errors": {"ESTALE": 1}}, "every file of every live closure reads back"),
-        ({"bytes": 3999}, "no file of a live closure is shorter than its size"),
+        ({"bytes": 3999}, "as many bytes are read as the live files have"),
     ],
 )
 def test_reading(change: dict[str, Any], name: str | None) -> None:

@@ -11,7 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.bystander import Bystander, observe_bystander, watch_bystander
+    from harness.bystander import (
+        Bystander,
+        bystander_keeps_running,
+        bystander_stays_reachable,
+        bystander_undisturbed,
+        observe_bystander,
+        watch_bystander,
+    )
     from harness.deadline import Deadline, poll, tick
     from harness.errors import DeadlineExpired, GuestFailure, MachineError, NotExercised
     from harness.evidence import (
@@ -59,13 +66,19 @@ if TYPE_CHECKING:
     from harness.site import (
         USER,
         AddressWatch,
+        Answer,
+        DnsSample,
         DnsWatch,
-        Door,
+        EventStream,
+        HttpAnswer,
+        LanHost,
         Page,
+        RunningIngress,
         Sample,
         Site,
         Trace,
         Visitor,
+        longest_outage,
     )
     from harness.stage import (
         HEARTBEATS,
@@ -83,6 +96,7 @@ __all__ = [
     "TALKER",
     "USER",
     "AddressWatch",
+    "Answer",
     "Bootloader",
     "Budgets",
     "Bystander",
@@ -93,17 +107,20 @@ __all__ = [
     "CommandResult",
     "Deadline",
     "DeadlineExpired",
+    "DnsSample",
     "DnsWatch",
-    "Door",
     "Echo",
     "Endpoint",
+    "EventStream",
     "Fault",
     "Fleet",
     "Generation",
     "GuestFailure",
     "Heartbeat",
+    "HttpAnswer",
     "InodeSample",
     "LabState",
+    "LanHost",
     "Machine",
     "MachineError",
     "MachineFactory",
@@ -118,6 +135,7 @@ __all__ = [
     "Reading",
     "Rebuild",
     "Recorder",
+    "RunningIngress",
     "Sample",
     "Secret",
     "SecretsState",
@@ -134,6 +152,9 @@ __all__ = [
     "address_changed",
     "at_least",
     "at_most",
+    "bystander_keeps_running",
+    "bystander_stays_reachable",
+    "bystander_undisturbed",
     "contains",
     "describe",
     "differs_from",
@@ -141,6 +162,7 @@ __all__ = [
     "heartbeat_uninterrupted",
     "lacks",
     "log_in",
+    "longest_outage",
     "must_fail",
     "observe_bystander",
     "one_of",
@@ -155,7 +177,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "harness.bystander": "Bystander observe_bystander watch_bystander",
+    "harness.bystander": (
+        "Bystander bystander_keeps_running bystander_stays_reachable"
+        " bystander_undisturbed observe_bystander watch_bystander"
+    ),
     "harness.deadline": "Deadline poll tick",
     "harness.errors": "DeadlineExpired GuestFailure MachineError NotExercised",
     "harness.evidence": (
@@ -180,7 +205,10 @@ _MODULES = {
     ),
     "harness.machine": "Machine log_in",
     "harness.shell": "CommandLine UnitShell Units",
-    "harness.site": "USER AddressWatch DnsWatch Door Page Sample Site Trace Visitor",
+    "harness.site": (
+        "USER AddressWatch Answer DnsSample DnsWatch EventStream HttpAnswer LanHost"
+        " Page RunningIngress Sample Site Trace Visitor longest_outage"
+    ),
     "harness.stage": "HEARTBEATS MASTER_KEY OLD TALKER address_changed",
     "harness.testbed": "MachineFactory",
 }

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 CRITERION = "ingress-auth"
 
 
-class DoorFault(LanFault):
+class IngressFault(LanFault):
     """Something about the web VM's setup."""
 
     scenario = "portal"
-    expects = must_fail(CRITERION, "nobody gets in without a session")
+    expects = must_fail(CRITERION, "a request without a session is refused")
     line: ClassVar[str] = ""
     """What stands in nginx's configuration."""
     instead: ClassVar[str] = ""
@@ -45,7 +45,7 @@ class DoorFault(LanFault):
         return replace(setup, text=setup.text.replace(line, instead))
 
 
-class NoAuthRequest(DoorFault):
+class NoAuthRequest(IngressFault):
     """The web VM's vhost asks for no login."""
 
     name = "ingress-without-auth"
@@ -53,12 +53,14 @@ class NoAuthRequest(DoorFault):
     line = "auth_request /internal/authz;"
 
 
-class FailsOpen(DoorFault):
+class FailsOpen(IngressFault):
     """The web VM lets everybody in while the auth service does not answer."""
 
     name = "ingress-fails-open"
     source = "nginx ngx_http_auth_request_module (another status is an error, 500)"
-    expects = must_fail(CRITERION, "without the auth service nobody gets in")
+    expects = must_fail(
+        CRITERION, "without the authentication service every request fails"
+    )
     line = "            auth_request /internal/authz;"
     instead = "            error_page 500 502 504 = @lab;\n" + line
 
@@ -70,33 +72,35 @@ class FailsOpen(DoorFault):
         return super().change(self.exchange(setup, here, there + here))
 
 
-class RemoteUserPassed(DoorFault):
+class RemoteUserPassed(IngressFault):
     """The web VM passes on the Remote-User that a visitor sent."""
 
     name = "remote-user-passed-through"
     source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies)"
-    expects = must_fail(CRITERION, "a forged Remote-User does not get through")
+    expects = must_fail(CRITERION, "a forged Remote-User header does not reach lab")
     line = "proxy_set_header Remote-User $user;"
 
 
-class OtherCertificate(DoorFault):
+class OtherCertificate(IngressFault):
     """The web VM shows a certificate of another name."""
 
     name = "certificate-of-another-name"
     source = "nginx, Configuring HTTPS servers (name-based)"
-    expects = must_fail(CRITERION, "the certificate is the public name's")
+    expects = must_fail(CRITERION, "the certificate is valid for the public name")
 
     def change(self, setup: Setup) -> Setup:
         """Have it certified for another name."""
         return replace(setup, certified=("www.cloonar.com",))
 
 
-class StillProxied(DoorFault):
+class StillProxied(IngressFault):
     """The web VM still leads to the temporary address after the swap."""
 
     name = "ingress-to-temporary"
     source = "coding-lab deployment-example-lab.nix (hard-coded)"
-    expects = must_fail(CRITERION, "who has a session reaches lab on the final address")
+    expects = must_fail(
+        CRITERION, "a signed-in client reaches lab on the final address"
+    )
     scenario = "after-the-swap"
 
     def change(self, setup: Setup) -> Setup:
@@ -110,18 +114,18 @@ class StillProxied(DoorFault):
         return str(self.move.final), str(self.move.temporary)
 
 
-class ImpatientReload(DoorFault):
+class ImpatientReload(IngressFault):
     """A reload of nginx cuts every open stream at once."""
 
     name = "reload-cuts-streams"
     source = "nginx core module, worker_shutdown_timeout"
-    expects = must_fail(CRITERION, "a stream goes on over a reload")
+    expects = must_fail(CRITERION, "an event stream goes on over a reload")
     scenario = "reload"
     line = "worker_processes 1;"
     instead = "worker_processes 1;\nworker_shutdown_timeout 1ms;"
 
 
-class ImpatientProxy(DoorFault):
+class ImpatientProxy(IngressFault):
     """The web VM closes a stream in which nothing happens for a minute."""
 
     name = "idle-streams-cut"
@@ -131,11 +135,11 @@ class ImpatientProxy(DoorFault):
     line = "proxy_read_timeout 1h;"
 
 
-class NoUpgrade(DoorFault):
+class NoUpgrade(IngressFault):
     """The web VM does not pass a WebSocket's upgrade on."""
 
     name = "websockets-not-upgraded"
     source = "nginx, WebSocket proxying (hop-by-hop headers)"
-    expects = must_fail(CRITERION, "a WebSocket comes about through the web VM")
+    expects = must_fail(CRITERION, "a WebSocket opens through the web VM")
     scenario = "reload"
     line = "proxy_set_header Upgrade $http_upgrade;"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CRITERION = "swap-keeps-address"
 
-_DNS = frozenset({"DNS never gives a wrong or missing answer"})
-_ONE_OWNER = frozenset({"exactly one MAC answers for the final address"})
+_DNS = frozenset({"every DNS answer is the final address"})
+_ONE_OWNER = frozenset({"only its owner answers for the final address"})
 # networkd takes the first file by name that matches a link; the generation's is 40-.
 _FIRST_FILE = "/etc/systemd/network/10-fault.network"
 NO_ONES_MAC = "02:00:00:00:00:99"
@@ -90,7 +90,7 @@ class LongTtl(LanFault):
 
     name = "dns-kept-for-an-hour"
     source = "dnsmasq(8), --local-ttl"
-    expects = must_fail(CRITERION, "DNS answers may not be kept for long")
+    expects = must_fail(CRITERION, "the TTL of a DNS answer is within budget")
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Give all answers a long life."""
@@ -104,7 +104,7 @@ class UnsavedChange(LanFault):
 
     name = "dns-right-until-restart"
     source = "dnsmasq(8), NOTES (SIGHUP does not read the configuration again)"
-    expects = must_fail(CRITERION, "DNS is right after a restart of dnsmasq")
+    expects = must_fail(CRITERION, "dnsmasq gives the final address after its restart")
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Write the wrong record and leave the server as it runs."""
@@ -124,7 +124,7 @@ class TwoOwners(LanFault):
     def alter_network(self, site: Site) -> Iterator[None]:
         """Have a second machine with the address, and with services on it."""
         with ExitStack() as stack:
-            squat(stack, site, self.move.final)
+            claim(stack, site, self.move.final)
             yield
 
 
@@ -151,10 +151,10 @@ class OldComesBack(LanFault):
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Have a stand-in with its MAC take its place after the shutdown."""
         vm = shell.vm
-        return _SquatterReturns(shell, partial(squat, self._stack, site, vm.ip, vm.mac))
+        return _ClaimantReturns(shell, partial(claim, self._stack, site, vm.ip, vm.mac))
 
 
-class _SquatterReturns(AlteredShell):
+class _ClaimantReturns(AlteredShell):
     def __init__(self, inner: Shell, come_back: Callable[[], None]) -> None:
         super().__init__(inner)
         self._come_back = come_back
@@ -172,7 +172,7 @@ class StillTemporary(LanFault):
     source = "nixpkgs#25455, #315152 (addresses left after a live change)"
     expects = must_fail(
         CRITERION,
-        "the temporary address answers no more",
+        "no machine answers for the temporary address",
         "dev has the final address and no other",
     )
 
@@ -199,7 +199,7 @@ class NotPersistent(LanFault):
 
     name = "address-gone-after-reboot"
     source = "nixpkgs#315152"
-    expects = must_fail(CRITERION, "tcp:22 answers after the reboot")
+    expects = must_fail(CRITERION, "ssh answers on the final address")
 
     def inject(self, machine: Machine) -> None:
         """Leave a network file that takes the temporary address at the next boot."""
@@ -212,7 +212,7 @@ class StaleNeighbour(LanFault):
 
     name = "gateway-keeps-old-mac"
     source = "vmware/vic#2932, #3437; resource-agents#124"
-    expects = must_fail(CRITERION, "the neighbour cache of fw converges")
+    expects = must_fail(CRITERION, "the gateway's neighbour cache converges")
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
         """Pin the gateway's entry."""
@@ -242,13 +242,13 @@ class Firewalled(LanFault):
         run(machine, f"systemctl daemon-reload\n{rule}\nsync")
 
 
-def squat(
+def claim(
     stack: ExitStack, site: Site, address: IPv4Address, mac: str | None = None
 ) -> None:
     """Put a host with ssh's and lab's ports on an address, until the stack ends."""
-    squatter = stack.enter_context(site.lan_host("squatter", address, mac))
+    claimant = stack.enter_context(site.lan_host("claimant", address, mac))
     for port in (22, 8080):
-        stack.enter_context(site.serve(squatter, port))
+        stack.enter_context(site.serve(claimant, port))
 
 
 def network_file(

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 CRITERION = "onboard-host-config"
 FORGEJO = "forgejo-mcp-reach"
 _RULE_S = 10.0
-_DOOR = 8999
-_DOORKEEPER = """
+_LOGIN_PORT = 8999
+_LOGIN = """
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
-class Door(BaseHTTPRequestHandler):
+class Login(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_error(401)
-HTTPServer(("", int(sys.argv[1])), Door).serve_forever()
+HTTPServer(("", int(sys.argv[1])), Login).serve_forever()
 """
 
 
@@ -175,11 +175,11 @@ class ForgejoAsksForLogin(Fault):
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
-        """Have a server in the service's place that lets nobody in."""
+        """Answer in the service's place that a login is required."""
         with ExitStack() as stack:
             for name, host in site.services.items():
                 port = site.network.services[name].port
-                stack.enter_context(_door(site, host, port))
+                stack.enter_context(_require_login(site, host, port))
             yield
 
 
@@ -198,14 +198,14 @@ class ForgejoRefuses(Fault):
 
 
 @contextmanager
-def _door(site: Site, host: LanHost, port: int) -> Iterator[None]:
-    """Have whoever comes to a port of a host meet a server that lets nobody in."""
-    led = f"tcp dport {port} redirect to :{_DOOR}"
+def _require_login(site: Site, host: LanHost, port: int) -> Iterator[None]:
+    """Answer each request to a port of a host by 401, as a missing login does."""
+    led = f"tcp dport {port} redirect to :{_LOGIN_PORT}"
     _set_up(host, nft("ip", "type nat hook prerouting priority -100", led))
-    door = [sys.executable, "-I", "-S", "-c", _DOORKEEPER, str(_DOOR)]
-    with site.sandbox.spawn(door, host=host.host):
-        awaited = Deadline.after(_RULE_S, f"a door on {host.name}")
-        poll(lambda: site.client.tcp(host.ip, _DOOR, awaited) or None, awaited)
+    argv = [sys.executable, "-I", "-S", "-c", _LOGIN, str(_LOGIN_PORT)]
+    with site.sandbox.spawn(argv, host=host.host):
+        awaited = Deadline.after(_RULE_S, f"the login on {host.name}")
+        poll(lambda: site.client.tcp(host.ip, _LOGIN_PORT, awaited) or None, awaited)
         yield
 
 

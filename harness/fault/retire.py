@@ -78,7 +78,7 @@ class ImageLeft(RetireFault):
 
     name = "image-left-behind"
     source = "the plan's PR3 (rootfs.img, 51 G)"
-    expects = must_fail(CRITERION, "no image and no state of the old VM is left")
+    expects = must_fail(CRITERION, "no file of the old VM is left")
 
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Keep it under another name."""
@@ -101,7 +101,7 @@ class DirectoryLeft(RetireFault):
 
     name = "state-directory-left"
     source = "microvm.nix nixos-modules/host (tmpfiles, /var/lib/microvms)"
-    expects = must_fail(CRITERION, "no image and no state of the old VM is left")
+    expects = must_fail(CRITERION, "no file of the old VM is left")
 
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
         """Make it again."""
@@ -122,7 +122,7 @@ class ImageHeld(RetireFault):
 
     name = "deleted-image-held-open"
     source = "unlink(2) (the file remains until the last descriptor is closed)"
-    expects = must_fail(CRITERION, "nobody holds the old VM's files")
+    expects = must_fail(CRITERION, "no process holds the old VM's files open")
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,9 @@ class LeaseLeft(RetireFault):
 
     name = "lease-left-behind"
     source = "dnsmasq(8), --dhcp-host"
-    expects = must_fail(CRITERION, "dnsmasq knows nothing of the old VM")
+    expects = must_fail(
+        CRITERION, "dnsmasq's configuration does not mention the old VM"
+    )
 
     def inject(self, machine: Machine) -> None:
         """Reserve it."""
@@ -173,5 +175,5 @@ class WeightStaysBehind(WeightIgnored):
 
     name = "cpu-weight-stays-with-the-old-unit"
     source = "containers/qm#748; the plan's cpu-priorities.nix (microvm@dev)"
-    expects = must_fail(CRITERION, "the CPU weight sits on the new unit")
+    expects = must_fail(CRITERION, "the CPU weight is set on dev's unit")
     scenario = "retire"

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from harness.fault.base import Fault, must_fail
 from harness.fault.means import LeavesTap
-from harness.fault.network import squat
+from harness.fault.network import claim
 from harness.qemu import seed
 from harness.shell import AlteredShell, gateway_of
 
@@ -217,7 +217,7 @@ class AutostartIgnored(Fault):
     def alter_network(self, site: Site) -> Iterator[None]:
         """Have openclaw there, or somebody with its address, from the start."""
         with ExitStack() as stack:
-            squat(stack, site, site.network.hosts["openclaw.cloonar.com"])
+            claim(stack, site, site.network.hosts["openclaw.cloonar.com"])
             yield
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Change = Callable[["Setup"], "Setup"]
 
 USER = "alice"
-"""Who may come in."""
+"""The only user of the authentication service."""
 
 PORT = 443
 WEB, AUTH = "web", "auth"
@@ -129,8 +129,8 @@ class Setup:
 
 
 @dataclass
-class Door:
-    """The running ingress, as a visitor and its administrator know it."""
+class RunningIngress:
+    """The running web VM and its authentication service."""
 
     spec: Ingress
     web: LanHost
@@ -149,7 +149,7 @@ class Door:
         return Visitor(self._client, self._dns, self.certificate)
 
     def sign_in(self, visitor: Visitor, password: str | None = None) -> bool:
-        """Log in as USER at the portal; say whether that gave a session."""
+        """Log in as USER at the portal; return whether that gave a session."""
         known = {"username": USER, "password": password or self._password}
         body = json.dumps(known).encode()
         page = visitor.visit(self.spec.portal, "/api/firstfactor", body=body)
@@ -203,7 +203,7 @@ class Door:
 
 
 @contextmanager
-def open_door(
+def run_ingress(
     spec: Ingress,
     upstream: Endpoint,
     *,
@@ -211,7 +211,7 @@ def open_door(
     client: LanHost,
     dns: Dns,
     changes: list[Change],
-) -> Iterator[Door]:
+) -> Iterator[RunningIngress]:
     """Run web VM and auth service, on their `hosts`, for the length of the `with`.
 
     Raises HostError where nginx or openssl is missing, ProcessFailed with nginx's own
@@ -238,7 +238,7 @@ def open_door(
         nginx = stack.enter_context(
             web.sandbox.spawn([*binary, "-e", str(log)], host=web.host, stderr=said)
         )
-        door = Door(
+        running = RunningIngress(
             spec=spec,
             web=web,
             certificate=authority.certificate,
@@ -248,9 +248,9 @@ def open_door(
             _nginx=nginx,
             _guard=stack.enter_context(ExitStack()),
         )
-        door.guard()
+        running.guard()
         _await_start(nginx, web, spec.ip, log)
-        yield door
+        yield running
 
 
 def render(spec: Ingress, upstream: Endpoint, directory: Path) -> str:

@@ -149,6 +149,11 @@ def longest(found: Iterable[Outage]) -> float:
     return max((outage.duration for outage in found), default=0.0)
 
 
+def longest_outage(samples: Iterable[Sample], kind: str) -> float:
+    """Seconds of the longest break of one kind. Raises HarnessError without samples."""
+    return longest(outages(of_kind(samples, kind)))
+
+
 def owners(samples: Sequence[Sample]) -> list[tuple[float, frozenset[str]]]:
     """Return who answered over time, from arp samples: (at, MACs) at each change."""
     found: list[tuple[float, frozenset[str]]] = []

@@ -17,7 +17,7 @@ from harness.site import serving
 from harness.site import trace as tracing
 from harness.site import watch as watching
 from harness.site.dnsmasq import Dns, serve_names
-from harness.site.ingress import AUTH, WEB, open_door
+from harness.site.ingress import AUTH, WEB, run_ingress
 from harness.site.lan import Eye, LanHost
 from harness.site.sandbox import Sandbox, open_capsule
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from harness.fleet import Endpoint, Ingress, NetworkSpec
     from harness.process import Completed
-    from harness.site.ingress import Change, Door
+    from harness.site.ingress import Change, RunningIngress
     from harness.site.trace import Trace
     from harness.site.watch import AddressWatch, DnsWatch
 
@@ -114,7 +114,7 @@ class Site:
             yield
 
     @contextmanager
-    def ingress(self, spec: Ingress, upstream: Endpoint) -> Iterator[Door]:
+    def ingress(self, spec: Ingress, upstream: Endpoint) -> Iterator[RunningIngress]:
         """Set up the web VM, which leads to `upstream`, for the length of the `with`.
 
         Raises HostError where nginx or openssl is missing.
@@ -122,16 +122,16 @@ class Site:
         with (
             self.lan_host(WEB, spec.ip) as web,
             self.lan_host(AUTH, spec.auth.ip) as auth,
-            open_door(
+            run_ingress(
                 spec,
                 upstream,
                 hosts=(web, auth),
                 client=self.client,
                 dns=self.dns,
                 changes=self.web_changes,
-            ) as door,
+            ) as ingress,
         ):
-            yield door
+            yield ingress
 
     def watch_address(
         self, ip: IPv4Address, *, tcp: Sequence[int] = (22, 8080)

@@ -82,10 +82,10 @@ class Visitor:
         return Page(response.status, text, plain)
 
     @contextmanager
-    def events(self, name: str, path: str) -> Iterator[Events]:
+    def events(self, name: str, path: str) -> Iterator[EventStream]:
         """Hold a stream of server-sent events open. Raises OSError, HTTPException."""
         with self._open(name) as server, self._ask(server, path, {}) as response:
-            yield Events(response)
+            yield EventStream(response)
 
     @contextmanager
     def websocket(self, name: str, path: str) -> Iterator[WebSocket]:
@@ -134,7 +134,7 @@ class Visitor:
         return server.getresponse()
 
 
-class Events:
+class EventStream:
     """An open stream of numbered events."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:

@@ -98,7 +98,7 @@ class AddressWatch(Watcher):
 
     def longest_outage(self, kind: str) -> float:
         """Seconds of the longest break of one kind, as `outages`."""
-        return sampling.longest(self.outages(kind))
+        return sampling.longest_outage(self.samples, kind)
 
     def owners(self) -> list[tuple[float, frozenset[str]]]:
         """Return who answered for the address over time: (at, MACs) at each change."""

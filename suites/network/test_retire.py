@@ -6,16 +6,28 @@ directory, in which the image and all that the VM persists lie.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import OLD, Deadline, DeadlineExpired, NotExercised, poll
-from suites.network.observe import migration_of
+from suites.network.checks import address, retirement
+from suites.network.checks.retirement import OldVm, Remains
+from suites.network.migration import migration_of
 
 if TYPE_CHECKING:
-    from harness import Budgets, Fleet, Machine, MachineFactory, Recorder, Site, Trace
+    from collections.abc import Iterator
+
+    from harness import (
+        Budgets,
+        Check,
+        Fleet,
+        Machine,
+        MachineFactory,
+        Recorder,
+        Site,
+        Trace,
+    )
 
 pytestmark = [pytest.mark.criterion("swap-retires-old"), pytest.mark.disruptive]
 
@@ -32,123 +44,79 @@ def test_old_vm_leaves_nothing(
     budgets: Budgets,
     fleet: Fleet,
 ) -> None:
-    """It is shut down and removed, twice looked for, and dev goes on undisturbed."""
+    """It is removed, looked for twice, and dev serves without a break."""
     move = migration_of(fleet)
     # dev has its address by now, so its cable is out.
     old = machine_factory(stage="cloud", vm=OLD)
     old.block_network()
     dev = machine_factory(stage="swapped", vm=move.vm)
+    gone = OldVm(old.name, old.vm.mac, old.tap)
+    ports = {"ssh": 22, "lab": fleet.lab.port}
     with (
         site.trace(old.directory) as trace,
-        site.watch_address(move.final, tcp=(22, fleet.lab.port)) as address,
+        site.watch_address(move.final, tcp=tuple(ports.values())) as watch,
     ):
         _must_be_there(trace, site, old)
         old.retire()
-        _judge_gone(check, trace, site, old, "retired")
+        check(retirement.gone(gone, _look(trace, site), "after the removal"))
         site.dns.restart()
-        _judge_gone(check, trace, site, old, "after a restart of dnsmasq")
-        _judge_heir(check, site, dev, fleet)
-        _judge_weight(check, dev, fleet)
-    address.require_steady()
-    owners = frozenset().union(*(macs for _, macs in address.owners()))
-    check.check(
-        "only dev answers for the final address",
-        owners == {dev.vm.mac},
-        f"{sorted(owners)} answered for {move.final}, expected {dev.vm.mac}",
-    )
-    for probe in ("tcp:22", f"tcp:{fleet.lab.port}"):
-        lost = address.longest_outage(probe)
-        check.check(
-            "dev is served while the old VM is retired",
-            lost <= budgets.swap_outage_s,
-            f"{probe} on {move.final} was silent for {lost:.1f} s, "
-            f"budget {budgets.swap_outage_s} s",
-        )
+        after = "after a restart of dnsmasq"
+        check(retirement.gone(gone, _look(trace, site), after))
+        check(_heir(site, dev, fleet))
+        check(_weight(dev, fleet))
+    watch.require_steady()
+    samples, during = watch.samples, "while the old VM is retired"
+    check(retirement.owned_throughout(watch.of_kind("arp"), dev.vm.mac, move.final))
+    probes = {service: f"tcp:{port}" for service, port in ports.items()}
+    check(address.outages(samples, probes, budgets.swap_outage_s, during))
 
 
 def _must_be_there(trace: Trace, site: Site, old: Machine) -> None:
-    """Tell what went from what was never there, or could not be seen."""
+    """Raise NotExercised for what could not be seen before the removal."""
     seen = {
-        "a process": trace.processes(),
-        "an open image": trace.holders(),
-        "files": [path for path in trace.files if path == old.disk],
-        "a tap": [tap for tap in site.taps() if tap == old.tap],
+        "process": trace.processes(),
+        "open image": trace.holders(),
+        "disk": [path for path in trace.files if path == old.disk],
+        "tap": [tap for tap in site.taps() if tap == old.tap],
     }
     missing = [what for what, found in seen.items() if not found]
     if missing:
-        raise NotExercised(f"the old VM was seen by its {', '.join(missing)}")
+        raise NotExercised(
+            "the old VM to have a process, an open image, a disk and a tap",
+            seen=f"no {' and no '.join(missing)} was found",
+        )
 
 
-def _judge_gone(
-    check: Recorder, trace: Trace, site: Site, old: Machine, event: str
-) -> None:
-    """Hold the host to having nothing of it left, and to nothing coming back."""
+def _look(trace: Trace, site: Site) -> Remains:
+    """Look for what is left, after a while in which a unit could start again."""
     deadline = Deadline.after(_WATCH_S, "the old VM to come back")
     try:
         back = poll(lambda: trace.processes() or None, deadline, interval=0.5)
     except DeadlineExpired:
         back = []
-    check.check("no process of the old VM is left", not back, f"{event}: {back}")
-    holders, names = trace.holders(), trace.names_left()
-    check.check(
-        "nobody holds the old VM's files",
-        not holders,
-        f"{event}: their blocks are not given back while these run: {holders}",
-    )
-    check.check(
-        "no image and no state of the old VM is left",
-        not names,
-        f"{event}: {names}",
-    )
-    check.check(
-        "no tap of the old VM is left",
-        old.tap not in {*site.taps(), *site.ports()},
-        f"{event}: taps {site.taps()}, on the bridge {sorted(site.ports())}",
-    )
-    known = [
-        line for line in site.dns.config.read_text().splitlines() if _is(line, old)
-    ]
-    check.check(
-        "dnsmasq knows nothing of the old VM",
-        not known,
-        f"{event}: {known}",
+    return Remains(
+        processes=back,
+        holders=trace.holders(),
+        files=trace.names_left(),
+        interfaces={*site.taps(), *site.ports()},
+        dns=site.dns.config.read_text().splitlines(),
     )
 
 
-def _is(line: str, old: Machine) -> bool:
-    """Whether a line of dnsmasq's means the old VM; its address is dev's by now."""
-    return (
-        old.vm.mac in line.lower() or f"{old.name}." in line or f",{old.name}," in line
-    )
-
-
-def _judge_heir(check: Recorder, site: Site, dev: Machine, fleet: Fleet) -> None:
-    """Hold dev to having the address, in everybody's mind, and to serving lab."""
-    move = migration_of(fleet)
+def _heir(site: Site, dev: Machine, fleet: Fleet) -> Iterator[Check]:
+    """Ask client and gateway for lab's page and for their neighbour caches."""
+    final, during = migration_of(fleet).final, "after the removal"
     for host in (site.client, site.gateway):
-        page = host.http(move.final, fleet.lab.port)
-        missing = [name for name in dev.lab.state().sessions if name not in page.body]
-        check.check(
-            "dev serves lab on the final address",
-            page.status == HTTPStatus.OK and not missing,
-            f"{host.name} got HTTP {page.status}, page lacks {missing}",
-        )
-        entry = host.neighbours().get(str(move.final))
-        check.check(
-            "nobody remembers the old VM's MAC",
-            entry is not None and entry.mac == dev.vm.mac,
-            f"{host.name} believes {entry}, expected {dev.vm.mac}",
-        )
+        page = host.http(final, fleet.lab.port)
+        sessions = dev.lab.state().sessions
+        yield from address.serves_lab(page, sessions, host.name, during)
+        entry = host.neighbours().get(str(final))
+        mac = entry.mac if entry else None
+        yield retirement.remembered(host.name, mac, dev.vm.mac, final)
 
 
-def _judge_weight(check: Recorder, dev: Machine, fleet: Fleet) -> None:
-    """Hold dev's unit to the CPU weight that was the old VM's."""
+def _weight(dev: Machine, fleet: Fleet) -> Iterator[Check]:
+    """Read the CPU weight that dev's QEMU has."""
     with dev.cpu.weighed():
         weight = dev.cpu.weight
-    expected = fleet.vms[dev.name].cpu_weight
-    check.check(
-        "the CPU weight sits on the new unit",
-        expected is not None and weight == expected,
-        f"QEMU of {dev.name} is in a group of weight {weight}, "
-        f"the spec has {expected or 'none'}",
-    )
+    return retirement.weight_moved(weight, fleet.vms[dev.name].cpu_weight)

@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import NotExercised, watch_bystander
+from harness import (
+    NotExercised,
+    bystander_keeps_running,
+    bystander_stays_reachable,
+    bystander_undisturbed,
+    watch_bystander,
+)
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
-    from harness import Fleet, Machine, MachineFactory, Recorder, Site
+    from harness import (
+        Budgets,
+        Bystander,
+        Fleet,
+        Machine,
+        MachineFactory,
+        Recorder,
+        Site,
+    )
 
 pytestmark = [
     pytest.mark.criterion("two-consumers"),
@@ -81,27 +95,35 @@ def _live(
     machine = machine_factory(vm=name)
     machine.write_file(_CANARY, machine.boot_id)
     machine.succeed("sync")
-    with watch_bystander(bystander, site, check, fleet.budgets) as beholder:
-        beholder.note(f"{name} stops")
+    with watch_bystander(bystander, site) as watched:
+        watched.note(f"{name} stops")
         first = machine.boot_id
         machine.shutdown()
-        beholder.note(f"{name} starts")
+        watched.note(f"{name} starts")
         machine.start()
         second = machine.boot_id
-        beholder.note(f"{name} crashes")
+        watched.note(f"{name} crashes")
         machine.crash()
-        beholder.judge()
-        beholder.note(f"{name} is made anew")
+        _must_be_undisturbed(check, watched, fleet.budgets)
+        watched.note(f"{name} is recreated")
         machine_factory.recreate(machine)
-        beholder.judge()
+        _must_be_undisturbed(check, watched, fleet.budgets)
     _must_have_lived(machine, first, second)
-    beholder.judge_probes()
-    beholder.draw(f"beside {name}")
+    check(bystander_stays_reachable(watched.traffic()))
+    watched.draw(check, f"{name} changes")
     check.check(
         "each has its tap on the bridge",
         site.taps() == sorted([machine.tap, bystander.tap]),
         f"taps {site.taps()} after all that",
     )
+
+
+def _must_be_undisturbed(check: Recorder, watched: Bystander, budgets: Budgets) -> None:
+    """Judge the bystander so far; stop where it no longer runs."""
+    host, during = watched.host(), watched.during
+    check.require(bystander_keeps_running(watched.host_before, host, during))
+    views = (watched.host_before, host), (watched.guest_before, watched.guest())
+    check(bystander_undisturbed(*views, during, budgets))
 
 
 def _must_have_lived(machine: Machine, first: str, second: str) -> None:

@@ -98,7 +98,10 @@ def test_the_harness_names_no_test() -> None:
 
 def test_every_budget_is_held() -> None:
     """A threshold that the spec has and no suite asks for would be an empty promise."""
-    judges = [*(ROOT / "suites").rglob("*.py"), ROOT / "harness/bystander.py"]
+    judges = [
+        *(ROOT / "suites").rglob("*.py"),
+        ROOT / "harness/bystander/checks.py",
+    ]
     suites = "\n".join(path.read_text() for path in judges)
     idle = [name for name in Budgets.model_fields if f"budgets.{name}" not in suites]
     assert idle == []

@@ -12,7 +12,7 @@ from harness.deadline import Deadline
 from harness.errors import HostError, ProcessFailed
 from harness.fleet import Endpoint, Ingress
 from harness.host import nginx
-from harness.site import USER, Door, Setup, open_site
+from harness.site import USER, RunningIngress, Setup, open_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,83 +40,87 @@ def nginx_is_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def door(site: Site) -> Iterator[Door]:
+def ingress(site: Site) -> Iterator[RunningIngress]:
     """Hold a small web server on lab's address, and the ingress in front of it."""
     with (
         site.lan_host("lab", LAB.ip) as host,
         site.serve(host, LAB.port),
-        site.ingress(SPEC, LAB) as door,
+        site.ingress(SPEC, LAB) as ingress,
     ):
-        yield door
+        yield ingress
 
 
-def test_a_stranger_is_sent_to_the_portal(door: Door) -> None:
+def test_a_request_without_a_session_is_sent_to_the_portal(
+    ingress: RunningIngress,
+) -> None:
     """With the page that was asked for, and without a word of lab's."""
-    page = door.visitor().visit(SPEC.name, "/page?x=1")
+    page = ingress.visitor().visit(SPEC.name, "/page?x=1")
     assert page.status == 302
     rd = "https%3A%2F%2Flab.example.org%2Fpage%3Fx%3D1"
     assert page.location == f"https://{SPEC.portal}/?rd={rd}"
     assert "lab: reached" not in page.body
 
 
-def test_who_logged_in_reaches_lab_by_name(door: Door) -> None:
+def test_a_signed_in_client_reaches_lab_by_name(ingress: RunningIngress) -> None:
     """The cookie of the domain opens the way; the upstream sees the web VM and who."""
-    visitor = door.visitor()
-    assert not door.sign_in(visitor, password="guessed")  # noqa: S106 - wrong
-    assert door.sign_in(visitor)
+    visitor = ingress.visitor()
+    assert not ingress.sign_in(visitor, password="guessed")  # noqa: S106 - wrong
+    assert ingress.sign_in(visitor)
     page = visitor.visit(SPEC.name, headers={"Remote-User": "root"})
     assert page.status == 200
     assert page.body == f"lab: reached from {SPEC.ip}\nas {USER}\n"
 
 
-def test_certificates_are_checked(door: Door) -> None:
+def test_certificates_are_checked(ingress: RunningIngress) -> None:
     """By name: the right address under another name is refused by the visitor."""
-    page = door.visitor().visit("www.example.org", at=SPEC.ip)
+    page = ingress.visitor().visit("www.example.org", at=SPEC.ip)
     assert page.status == 0
     assert "CertificateVerification" in page.body or "Hostname" in page.body
 
 
-def test_keys_are_closed_to_others(door: Door) -> None:
+def test_keys_are_closed_to_others(ingress: RunningIngress) -> None:
     """And lie in a directory that is, too."""
-    directory = door.certificate.parent
+    directory = ingress.certificate.parent
     assert directory.stat().st_mode & 0o777 == 0o700
     keys = sorted(directory.glob("*.key"))
     assert [key.name for key in keys] == ["authority.key", "web.key"]
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
 
 
-def test_nobody_comes_in_while_the_auth_service_is_away(door: Door) -> None:
+def test_every_request_fails_while_the_auth_service_is_away(
+    ingress: RunningIngress,
+) -> None:
     """Not even with a session; afterwards a new login works."""
-    visitor = door.visitor()
-    assert door.sign_in(visitor)
-    with door.without_auth():
+    visitor = ingress.visitor()
+    assert ingress.sign_in(visitor)
+    with ingress.without_auth():
         assert visitor.visit(SPEC.name).status == 500
     assert visitor.visit(SPEC.name).status == 302
-    assert door.sign_in(visitor)
+    assert ingress.sign_in(visitor)
     assert visitor.visit(SPEC.name).status == 200
 
 
-def test_streams_outlive_reloads(door: Door) -> None:
+def test_streams_outlive_reloads(ingress: RunningIngress) -> None:
     """The worker that has them finishes; new requests are the new worker's."""
-    visitor = door.visitor()
-    assert door.sign_in(visitor)
+    visitor = ingress.visitor()
+    assert ingress.sign_in(visitor)
     with (
         visitor.events(SPEC.name, "/events") as events,
         visitor.websocket(SPEC.name, "/echo") as websocket,
     ):
         assert (events.status, websocket.status) == (200, 101)
         assert events.read(2) == [1, 2]
-        first = door.workers()
-        door.reload()
-        assert first < door.workers()
+        first = ingress.workers()
+        ingress.reload()
+        assert first < ingress.workers()
         assert events.read(2) == [3, 4]
         assert websocket.echo("still here") == "still here"
         assert visitor.visit(SPEC.name).status == 200
 
 
-def test_a_stranger_gets_no_stream(door: Door) -> None:
+def test_no_stream_opens_without_a_session(ingress: RunningIngress) -> None:
     """A WebSocket is asked for its session as any request is."""
-    with door.visitor().websocket(SPEC.name, "/echo") as websocket:
+    with ingress.visitor().websocket(SPEC.name, "/echo") as websocket:
         assert websocket.status == 302
         assert websocket.echo("hello") == ""
 

@@ -1,0 +1,1 @@
+"""What decides the criteria of the network: one module for each subject."""

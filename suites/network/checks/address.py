@@ -1,0 +1,331 @@
+"""What decides who has an address, which name leads to it, and what it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from harness import (
+    Check,
+    Quantity,
+    absent,
+    at_least,
+    at_most,
+    longest_outage,
+    present,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from ipaddress import IPv4Address
+
+    from harness import Answer, Budgets, DnsSample, HttpAnswer, Migration, Page, Sample
+
+MTU = 1500  # bytes; the site's links are Ethernet's
+_EXCERPT = 400  # characters of a response that a report shows
+
+_ANSWERS = {
+    "ssh": "ssh answers on the final address",
+    "lab": "lab answers on the final address",
+}
+_ANSWERED = {
+    "ssh": "ssh answers on the final address beforehand",
+    "lab": "lab answers on the final address beforehand",
+}
+_OUTAGE = {
+    "ssh": "the outage of ssh is within budget",
+    "lab": "the outage of lab is within budget",
+}
+_CONVERGES = {
+    "client": "the client's neighbour cache converges",
+    "fw": "the gateway's neighbour cache converges",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PortWait:
+    """How the wait for a service on the final address ended.
+
+    `service` is ssh or lab, `probe` the kind of its samples, such as tcp:22; `last` is
+    what the last probe met.
+    """
+
+    service: str
+    probe: str
+    answered: bool
+    waited: Quantity
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """When a LAN host's neighbour cache had an address's owner.
+
+    `seconds` ends with the last look that found another entry, infinite where none
+    found the owner; `mac` is the entry of the last look.
+    """
+
+    host: str
+    mac: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LargeAnswers:
+    """What came of packets and pages larger than usual.
+
+    `sizes` are the bytes of lab's page that arrived, one figure for each attempt.
+    """
+
+    ping_status: int
+    ping_output: str
+    sizes: tuple[int, ...]
+
+
+def answers(waits: Sequence[PortWait], during: str) -> Iterator[Check]:
+    """Hold each service to an answer on the final address after an event."""
+    for wait in waits:
+        yield _answer(_ANSWERS[wait.service], wait, during)
+
+
+def answers_beforehand(waits: Sequence[PortWait], during: str) -> Iterator[Check]:
+    """Hold each service to an answer on the final address before the event."""
+    for wait in waits:
+        yield _answer(_ANSWERED[wait.service], wait, during)
+
+
+def _answer(name: str, wait: PortWait, during: str) -> Check:
+    return Check(
+        name,
+        wait.answered,
+        True,
+        of=f"answer on {wait.probe}",
+        during=during,
+        waited=wait.waited,
+        last_probe=wait.last,
+    )
+
+
+def outages(
+    samples: Sequence[Sample], probes: Mapping[str, str], limit: float, during: str
+) -> Iterator[Check]:
+    """Hold every service on the final address to the budget of its outage.
+
+    `probes` has the kind of samples of each service.
+    """
+    for service, probe in probes.items():
+        yield Check(
+            _OUTAGE[service],
+            Quantity(longest_outage(samples, probe), "s"),
+            at_most(limit),
+            of=f"longest outage of {probe}",
+            during=during,
+        )
+
+
+def names_lead_to(
+    samples: Sequence[DnsSample], name: str, address: IPv4Address, during: str
+) -> Check:
+    """Hold DNS to giving this address, and no other, in every answer."""
+    wrong = [sample for sample in samples if set(sample.addresses) != {address}]
+    given = {str(sample) for sample in wrong}
+    if len(wrong) < len(samples):
+        given.add(str(address))
+    return Check(
+        "every DNS answer is the final address",
+        given,
+        [address],
+        of=f"answers for {name}",
+        during=during,
+        questions=len(samples),
+        other_answers=len(wrong),
+    )
+
+
+def owned_by(owners: Collection[str], mac: str, ip: IPv4Address, during: str) -> Check:
+    """Hold the final address to one owner on the LAN."""
+    return Check(
+        "only its owner answers for the final address",
+        set(owners),
+        [mac],
+        of=f"MACs that answer for {ip}",
+        during=during,
+    )
+
+
+def temporary_address_free(
+    owners: Collection[str], move: Migration, during: str
+) -> Check:
+    """Hold the temporary address to having no owner after the swap."""
+    return Check(
+        "no machine answers for the temporary address",
+        set(owners),
+        absent(),
+        of=f"MACs that answer for {move.temporary}",
+        during=during,
+    )
+
+
+def temporary_address_owned(
+    owners: Collection[str], mac: str, move: Migration
+) -> Check:
+    """Hold the temporary address to being dev's after the reverse swap."""
+    return Check(
+        "only dev answers for its temporary address",
+        set(owners),
+        [mac],
+        of=f"MACs that answer for {move.temporary}",
+        during="after the reverse swap",
+    )
+
+
+def neighbours_converge(
+    found: Sequence[Convergence], mac: str, budgets: Budgets, during: str
+) -> Iterator[Check]:
+    """Hold each neighbour cache to having the owner's MAC within the budget."""
+    for host in found:
+        yield Check(
+            _CONVERGES[host.host],
+            Quantity(host.seconds, "s"),
+            at_most(budgets.neighbour_convergence_s),
+            of="time to convergence",
+            during=during,
+            last_entry=host.mac,
+            owner=mac,
+        )
+
+
+def serves_lab(
+    answer: HttpAnswer | Page, sessions: Collection[str], client: str, during: str
+) -> Iterator[Check]:
+    """Hold the final address to serving lab's page, with all its sessions."""
+    yield Check(
+        "lab is served on the final address",
+        answer.status,
+        HTTPStatus.OK,
+        of="HTTP status",
+        during=during,
+        client=client,
+        **excerpt(answer, when=answer.status != HTTPStatus.OK),
+    )
+    named = {name for name in sessions if name in answer.body}
+    yield Check(
+        "lab's page names its sessions",
+        named,
+        set(sessions),
+        of="sessions on the page",
+        during=during,
+        client=client,
+        **excerpt(answer, when=named != set(sessions)),
+    )
+
+
+def excerpt(answer: HttpAnswer | Page, *, when: bool) -> dict[str, str]:
+    """Return the end of a response as a fact, where it explains something."""
+    return {"response": answer.body[-_EXCERPT:]} if when else {}
+
+
+def has_sessions(sessions: Collection[str], during: str) -> Check:
+    """Hold lab to having sessions, without which its page would prove nothing."""
+    return Check("lab has sessions", set(sessions), present(), during=during)
+
+
+def carries_large(seen: LargeAnswers, during: str) -> Iterator[Check]:
+    """Hold the LAN to carrying packets of its full size, there and back.
+
+    Where something on the way drops them silently, every connection opens and every
+    long response hangs.
+    """
+    yield Check(
+        "packets of full size are answered",
+        seen.ping_status,
+        0,
+        of="exit status of ping",
+        during=during,
+        packet=Quantity(MTU, "bytes"),
+        output=seen.ping_output,
+    )
+    yield Check(
+        "a response larger than one packet arrives",
+        Quantity(max(seen.sizes, default=0), "bytes"),
+        at_least(Quantity(MTU + 1, "bytes")),
+        of="size of lab's page",
+        during=during,
+        attempts=seen.sizes,
+    )
+
+
+def host_key_unchanged(before: str, after: str, during: str) -> Iterator[Check]:
+    """Hold ssh to the host key that clients already know; as ssh-keyscan prints it."""
+    yield Check(
+        "ssh presents a host key", before, present(), of="host key", during="beforehand"
+    )
+    yield Check(
+        "the ssh host key is unchanged", after, before, of="host key", during=during
+    )
+
+
+def interface_configured(
+    addresses: Sequence[IPv4Address],
+    gateways: Sequence[str | None],
+    final: IPv4Address,
+    gateway: IPv4Address,
+) -> Iterator[Check]:
+    """Hold dev's own configuration to one address and one way out."""
+    yield Check(
+        "dev has the final address and no other",
+        addresses,
+        [final],
+        of="addresses of its interfaces",
+    )
+    yield Check(
+        "dev has one default route, to the gateway",
+        gateways,
+        [gateway],
+        of="gateways of its default routes",
+    )
+
+
+def names_after_restart(
+    four: Answer, six: Answer, final: IPv4Address, budgets: Budgets
+) -> Iterator[Check]:
+    """Hold a restarted dnsmasq to its answers: `four` to A, `six` to AAAA."""
+    during = "after a restart of dnsmasq"
+    yield Check(
+        "dnsmasq gives the final address after its restart",
+        four.addresses,
+        [final],
+        of="answer",
+        during=during,
+        response_code=four.rcode,
+    )
+    yield Check(
+        "DNS has no IPv6 address for the name",
+        [str(ip) for ip in six.ipv6],
+        absent(),
+        of="answer",
+        during=during,
+        response_code=six.rcode,
+    )
+    yield Check(
+        "the TTL of a DNS answer is within budget",
+        None if four.ttl is None else Quantity(four.ttl, "s"),
+        at_most(budgets.dns_ttl_s),
+        of="TTL",
+        during=during,
+    )
+
+
+def switched(rc: int, output: str) -> Check:
+    """Hold the activation that moves the address to its success."""
+    return Check(
+        "the switch succeeds", rc, 0, of="exit status", during="swap", output=output
+    )
+
+
+def not_rebooted(before: str, after: str) -> Check:
+    """Hold the swap to being a live change."""
+    return Check(
+        "the swap does not reboot dev", after, before, of="boot ID", during="swap"
+    )

@@ -1,0 +1,28 @@
+"""What the spec says about the address that moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness import NotExercised
+
+if TYPE_CHECKING:
+    from harness import Fleet, Migration
+
+
+def migration_of(fleet: Fleet) -> Migration:
+    """Return the spec's migration. Raises NotExercised where it has none."""
+    if fleet.migration is None:
+        raise NotExercised("the spec to have a [migration]", seen="it has none")
+    return fleet.migration
+
+
+def name_of(fleet: Fleet, move: Migration) -> str:
+    """Return the DNS name of the final address. Raises NotExercised without one."""
+    hosts = fleet.network.hosts
+    names = [name for name, ip in hosts.items() if ip == move.final]
+    if not names:
+        raise NotExercised(
+            f"[network.hosts] to have a name for {move.final}", seen=hosts
+        )
+    return names[0]

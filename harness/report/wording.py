@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # What only Python writes: reprs of objects, containers and values.
 _REPR = re.compile(
     r"<[\w.]+ (?:object )?at 0x|\b(?:[A-Z]\w+|frozenset|set|dict)\([\w']*=?|"
-    r"\bNone\b|\bTrue\b|\bFalse\b|b'|\[\]|\{\}|\(\)|'[^']*': "
+    r"\bNone\b|\bTrue\b|\bFalse\b|\bb'|\[\]|\{\}|\(\)|'[^']*': "
 )
 _TORN = re.compile(
     r"(?:[:;,(`]|\bis|\bare|\bof|\bto|\bin)\s*$|^\s*[:;,)`]|``|: ;|\(\s*\)"

@@ -9,7 +9,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from harness import Deadline, DeadlineExpired, Quantity, poll
-from suites.network.checks.address import MTU, Convergence, LargeAnswers, PortWait
+from suites.network.checks.address import (
+    CONNECTED,
+    MTU,
+    Convergence,
+    LargeAnswers,
+    PortWait,
+)
 from suites.network.migration import migration_of, name_of
 from suites.network.recovery import time_to
 
@@ -85,11 +91,11 @@ class SwapWatch:
         deadline = machine.deadline(_ANSWER_S, f"{probe} on {self.move.final}")
         try:
             self.address.wait_for(probe, ok=True, deadline=deadline)
-            last = "connected"
+            last = CONNECTED
         except DeadlineExpired:
             last = self.address.of_kind(probe)[-1].detail
         waited = Quantity(time.monotonic() - since, "s")
-        return PortWait(service, probe, last == "connected", waited, last)
+        return PortWait(service, probe, waited, last)
 
     def owners(self) -> set[str]:
         """Ask who has the final address."""

@@ -54,7 +54,8 @@ def test_only_the_portal_authenticates(
     """No session, no lab; and the user is the portal's, never the request's."""
     with stand_in(site, fleet, "lab") as secret, public_path(site, fleet) as way:
         check(ingress.certified(way.certificate(), way.name))
-        for event in ("first", "after the authentication service was away"):
+        away = "the authentication service was away"
+        for event in (f"before {away}", f"after {away}"):
             check(_refusals(way, secret, event))
             visitor = _sign_in(way, check, event)
             page = way.signed_in(visitor)

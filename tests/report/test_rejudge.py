@@ -110,3 +110,8 @@ def test_a_guest_may_say_anything() -> None:
     """Quoted output is evidence, not our words."""
     said = "Traceback: None\nProcess(pid=3) did not start"
     assert misworded(kept("passed", "", row(Check("a", said, said, log=said)))) == []
+
+
+def test_a_possessive_is_no_bytes_literal() -> None:
+    """Our names may speak of lab's page."""
+    assert misworded(kept("passed", "", row(Check("lab's page", 1, 1)))) == []

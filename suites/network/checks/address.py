@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness import Answer, Budgets, DnsSample, HttpAnswer, Migration, Page, Sample
 
 MTU = 1500  # bytes; the site's links are Ethernet's
+CONNECTED = "connected"
 _EXCERPT = 400  # characters of a response that a report shows
 
 _ANSWERS = {
@@ -48,14 +49,18 @@ class PortWait:
     """How the wait for a service on the final address ended.
 
     `service` is ssh or lab, `probe` the kind of its samples, such as tcp:22; `last` is
-    what the last probe met.
+    what the last probe met, CONNECTED at best.
     """
 
     service: str
     probe: str
-    answered: bool
     waited: Quantity
     last: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether the wait ended with an answer."""
+        return self.last == CONNECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +103,11 @@ def answers_beforehand(waits: Sequence[PortWait], during: str) -> Iterator[Check
 def _answer(name: str, wait: PortWait, during: str) -> Check:
     return Check(
         name,
-        wait.answered,
-        True,
-        of=f"answer on {wait.probe}",
+        wait.last,
+        CONNECTED,
+        of=wait.probe,
         during=during,
         waited=wait.waited,
-        last_probe=wait.last,
     )
 
 

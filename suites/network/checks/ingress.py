@@ -120,9 +120,9 @@ def signs_in(wrong: LoginAttempt, right: LoginAttempt, during: str) -> Iterator[
     ):
         yield Check(
             name,
-            attempt.accepted,
-            accepted,
-            of="session given",
+            "accepted" if attempt.accepted else "refused",
+            "accepted" if accepted else "refused",
+            of="login",
             during=during,
             cookies=attempt.cookies,
         )

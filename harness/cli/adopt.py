@@ -28,18 +28,16 @@ _SCENARIOS = (
 def adopt(
     unit: Annotated[
         list[Path],
-        typer.Option("--unit", help="a unit file, once for each unit of the machine"),
+        typer.Option("--unit", help="a unit file; repeatable"),
     ],
-    vm: Annotated[
-        str, typer.Option(help="the VM of the spec that they are of")
-    ] = "dev",
+    vm: Annotated[str, typer.Option(help="the VM that they start")] = "dev",
     report_dir: Annotated[Path, typer.Option(help="where the report goes")] = Path(
         "reports"
     ),
     fleet: FleetFile = DEFAULT_FLEET,
     accel: AccelChoice = DEFAULT_ACCEL,
 ) -> None:
-    """Judge the systemd units of a VM: order, tap, options, crash and stop."""
+    """Judge the systemd units of a VM: order, tap, crash, stop."""
     loaded = load_fleet(fleet)
     if vm not in loaded.vms:
         known = ", ".join(loaded.vms)

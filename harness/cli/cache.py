@@ -33,9 +33,9 @@ def images() -> None:
 
 def clean(
     *,
-    stages: Annotated[bool, typer.Option("--stages", help="stages alone")] = False,
+    stages: Annotated[bool, typer.Option("--stages", help="only stages")] = False,
 ) -> None:
-    """Remove cached stages and images; the next run builds them again."""
+    """Remove cached stages and images; a run builds them again."""
     from harness import reference, stage  # noqa: PLC0415 - see the package
 
     freed = sum(cached.bytes for cached in stage.cached())

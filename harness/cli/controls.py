@@ -37,17 +37,17 @@ class Control:
 def controls(  # noqa: PLR0913 - one parameter for each option
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="faults: names of ours, or FILE:CLASS; none for all ours"),
+        typer.Argument(help="built-in faults or FILE:CLASS; default all"),
     ] = None,
     *,
     fault: Annotated[
-        list[str] | None, typer.Option(help="one more of them, spelt as for pytest")
+        list[str] | None, typer.Option(help="another fault; repeatable")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="just the faults that this criterion must tell")
+        str | None, typer.Option(help="only the faults of this criterion")
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="one fault for each deciding criterion")
+        bool, typer.Option("--fast", help="one fault for each required criterion")
     ] = False,
     fleet: Annotated[
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
@@ -61,13 +61,13 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     ),
     into: Annotated[
         Path | None,
-        typer.Option(help="a run's report that is to have the rulings as well"),
+        typer.Option(help="a report that gets the rulings too"),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="print the faults, run nothing")
     ] = False,
 ) -> None:
-    """Run the suites under known-bad variants; each must be caught where it shows."""
+    """Inject faults, and check that the suites detect each."""
     chosen = choose([*(names or []), *(fault or [])], only=only, fast=fast)
     if listing:
         _print_list(chosen)
@@ -89,7 +89,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
 
 
 def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Control]:
-    """Return the faults that are meant. Raises InputError when there is none."""
+    """Return the selected faults. Raises InputError when there is none."""
     if only is not None and only not in BY_ID:
         known = ", ".join(BY_ID)
         raise InputError(f"--only {only} is no criterion", hint=f"there are: {known}")
@@ -221,7 +221,7 @@ def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:
     )
     out.print(
         f"{counted}. x failed as it must, - passed although it must fail,"
-        " ! failed beside (collateral)"
+        " ! failed as well (collateral)"
     )
 
 

@@ -8,7 +8,7 @@ from harness.cli.say import err, out, show, table
 
 
 def doctor() -> None:
-    """Say what this computer can do, and how to mend what is missing."""
+    """List what this computer has and lacks, with the remedy."""
     from harness import host  # noqa: PLC0415 - see the package's docstring
     from harness.shell import weight  # noqa: PLC0415 - same
 

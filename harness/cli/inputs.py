@@ -16,12 +16,8 @@ if TYPE_CHECKING:
     from harness.testbed import Testbed
 
 
-FleetFile = Annotated[
-    Path, typer.Option("--fleet", help="the spec, TOML or `nix eval` JSON")
-]
-AccelChoice = Annotated[
-    Accel, typer.Option("--accel", help="auto falls back to TCG; kvm never does")
-]
+FleetFile = Annotated[Path, typer.Option("--fleet", help="TOML or `nix eval` JSON")]
+AccelChoice = Annotated[Accel, typer.Option("--accel", help="auto falls back to TCG")]
 StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
 FaultName = Annotated[
     str | None,

@@ -59,14 +59,14 @@ def shell(
 
 
 def console(name: MachineName = None) -> None:
-    """Connect this terminal to a machine's serial console; Ctrl-] leaves."""
+    """Connect to the serial console of a machine; Ctrl-] leaves."""
     machine = running.find(name)
     err.print(f"The console of {machine.name}; Ctrl-] leaves, Enter shows a prompt.")
     _attach(machine.directory / "console.log", machine.console)
 
 
 def monitor(name: MachineName = None) -> None:
-    """Connect this terminal to QEMU's monitor; Ctrl-] leaves."""
+    """Connect to QEMU's monitor; Ctrl-] leaves."""
     machine = running.find(name)
     err.print(f"QEMU's monitor of {machine.name}; Ctrl-] leaves, `help` helps.")
     _attach(machine.directory / "monitor.log", machine.monitor)

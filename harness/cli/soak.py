@@ -47,7 +47,7 @@ def soak(
     short: Annotated[
         bool, typer.Option("--short", help="only the fastest test of each criterion")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1)] = 2,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="workers")] = 2,
     fleet: Annotated[
         Path | None, typer.Option("--fleet", help="the spec, as for pytest")
     ] = None,
@@ -56,7 +56,7 @@ def soak(
         "reports"
     ),
 ) -> None:
-    """Judge a healthy system many times in a row; no verdict may ever change."""
+    """Judge a healthy system repeatedly; no verdict may change."""
     # What `make accept` decides the five by: a criterion's name would bring the tests
     # that take minutes each along.
     options = ["-m", "not thorough"]
@@ -79,7 +79,7 @@ def soak(
 
 
 def selection(*, short: bool) -> list[str]:
-    """Select what decides the five: all their tests, or the fastest ones alone."""
+    """Select the tests of the five: all of them, or only the fastest ones."""
     criteria = [word for each in DECIDING for word in ("--criterion", each)]
     return ["--fastest", *criteria] if short else criteria
 

@@ -17,7 +17,7 @@ app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=
 def check(
     file: Annotated[Path, typer.Argument(help="TOML, or `nix eval` JSON")],
 ) -> None:
-    """List everything that is wrong with a spec, or say what it describes."""
+    """List every mistake of a spec, or summarise it."""
     fleet = load_fleet(file)
     vms = table("VM", "MAC", "address", "memory", "vcpu", "disk", "autostart")
     for vm in fleet.vms.values():

@@ -34,13 +34,13 @@ _LOOK_S = 0.5  # how often to look whether QEMU still runs
 def up(
     vm: Annotated[
         str | None,
-        typer.Argument(help="a VM of the spec; dev if none is named"),
+        typer.Argument(help="a VM of the fleet  [default: dev]"),
     ] = None,
     stage: StageName = "onboarded",
     *,
     autostart: Annotated[
         bool,
-        typer.Option("--autostart", help="all VMs with autostart, as their host would"),
+        typer.Option("--autostart", help="all VMs with autostart"),
     ] = False,
     fleet: FleetFile = DEFAULT_FLEET,
     accel: AccelChoice = DEFAULT_ACCEL,

@@ -42,8 +42,8 @@ OPTIONS = (
         {
             "choices": [choice.value for choice in Accel],
             "default": Accel.AUTO.value,
-            "help": "auto boots a kernel under KVM and falls back to TCG with the"
-            " reason; kvm never falls back (default: auto)",
+            "help": "auto tries KVM and falls back to TCG, kvm never does"
+            " (default: auto)",
         },
     ),
     Option(
@@ -65,16 +65,16 @@ OPTIONS = (
         "--keep-machines",
         {
             "action": "store_true",
-            "help": "after a test that failed or broke, keep its machines running and"
-            " say how to reach them, until Enter is pressed; not with -n",
+            "help": "hold the machines of a test that did not pass until Enter is"
+            " pressed; not with -n",
         },
     ),
     Option(
         "--thorough",
         {
             "action": "store_true",
-            "help": "run the tests marked thorough too, as `make accept-full` does;"
-            " a suite or a criterion named on the command line runs whole anyway",
+            "help": "run the tests marked thorough too; a suite or criterion that"
+            " is named always runs them",
         },
     ),
     Option(
@@ -83,8 +83,8 @@ OPTIONS = (
             "metavar": "ID",
             "action": "append",
             "default": [],
-            "help": "run the tests of this criterion, from all suites where no path is"
-            " given; repeatable",
+            "help": "run the tests of this criterion, without a path from all"
+            " suites; repeatable",
         },
     ),
     Option(
@@ -93,22 +93,21 @@ OPTIONS = (
             "metavar": "NAME",
             "action": "append",
             "default": [],
-            "help": "of these tests run those that exercise this event; repeatable",
+            "help": "of them run those that exercise this event; repeatable",
         },
     ),
     Option(
         "--fastest",
         {
             "action": "store_true",
-            "help": "of these tests run the one of each criterion marked fastest",
+            "help": "of them run the one of each criterion marked fastest",
         },
     ),
     Option(
         "--list-criteria",
         {
             "action": "store_true",
-            "help": "print the register with the tests and scenarios of each row,"
-            " run nothing",
+            "help": "print all criteria with their tests and faults, run nothing",
         },
     ),
     Option(
@@ -117,8 +116,8 @@ OPTIONS = (
             "metavar": "FILE",
             "action": "append",
             "default": [],
-            "help": "start a VM by these systemd units instead of our own life cycle;"
-            " `harness adopt` does so for the suites of the shell",
+            "help": "start a VM by this systemd unit; repeatable, as `harness adopt`"
+            " does",
         },
     ),
     Option(
@@ -126,15 +125,14 @@ OPTIONS = (
         {
             "metavar": "NAME",
             "default": "dev",
-            "help": "the VM that --adopt-unit is about (default: dev)",
+            "help": "the VM that these units start (default: dev)",
         },
     ),
     Option(
         "--fault",
         {
             "metavar": "NAME|FILE:CLASS",
-            "help": "run under a known-bad variant of the system (negative control):"
-            " one of ours by name, or a class of yours",
+            "help": "inject a fault: a built-in one by its name, or a class",
         },
     ),
 )

@@ -9,17 +9,18 @@ import ast
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
 from tests.gates.generated import command_helps
+from tests.gates.source import ROOT, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 MOST = 3.0  # per 1000 words; trio has 1.8, labgrid and xdist 0.3, mkosi 0
 
 # Words that readers of QEMU's, NixOS's, systemd's and pytest's documentation do not
@@ -77,6 +78,11 @@ class Prose:
         return [found.group() for found in _IDIOM.finditer(self.text)]
 
 
+def unquoted(text: str) -> str:
+    """Take code, quotations and addresses out of a text of a program."""
+    return _QUOTED_IN_PYTHON.sub("", text)
+
+
 def docstrings(paths: Iterable[Path]) -> Iterator[Prose]:
     """Yield each docstring of Python files, those of attributes included."""
     for path in paths:
@@ -87,7 +93,7 @@ def docstrings(paths: Iterable[Path]) -> Iterator[Prose]:
                 and isinstance(node.value.value, str)
             ):
                 place = f"{path.relative_to(ROOT)}:{node.lineno}"
-                yield Prose(place, _QUOTED_IN_PYTHON.sub("", node.value.value))
+                yield Prose(place, unquoted(node.value.value))
 
 
 def pages(paths: Iterable[Path]) -> Iterator[Prose]:
@@ -103,10 +109,10 @@ def pages(paths: Iterable[Path]) -> Iterator[Prose]:
 def helps() -> Iterator[Prose]:
     """Yield each help text of the command line, and of pytest's options and markers."""
     for name, text in command_helps():
-        yield Prose(f"harness {name}", _QUOTED_IN_PYTHON.sub("", text))
+        yield Prose(f"harness {name}", unquoted(text))
     for option in OPTIONS:
         text = str(option.keywords.get("help", ""))
-        yield Prose(f"pytest {option.name}", _QUOTED_IN_PYTHON.sub("", text))
+        yield Prose(f"pytest {option.name}", unquoted(text))
     for marker in MARKERS:
         yield Prose("marker", marker.partition(":")[2])
 
@@ -120,9 +126,10 @@ def rate(prose: Iterable[Prose]) -> tuple[float, list[str]]:
     return 1000 * len(hits) / max(1, words), hits
 
 
-def kinds(tracked: Iterable[Path]) -> dict[str, tuple[float, list[str]]]:
+@cache
+def kinds() -> dict[str, tuple[float, list[str]]]:
     """Measure the three kinds of text."""
-    files = sorted(tracked)
+    files = sorted(tracked())
     markdown = [path for path in files if path.suffix == ".md"]
     return {
         "docstrings": rate(docstrings(p for p in files if p.suffix == ".py")),
@@ -133,9 +140,7 @@ def kinds(tracked: Iterable[Path]) -> dict[str, tuple[float, list[str]]]:
 
 def main(wanted: Sequence[str]) -> None:
     """Print the rates, and the hits of the kinds named or of all."""
-    from tests.gates.source import tracked  # noqa: PLC0415 - a test file
-
-    for kind, (found, places) in kinds(tracked()).items():
+    for kind, (found, places) in kinds().items():
         lines = places if not wanted or kind in wanted else []
         lines.append(f"{kind}: {found:.1f} per 1000 words, {len(places)} in all")
         sys.stdout.write("\n".join(lines) + "\n")

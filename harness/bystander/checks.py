@@ -79,7 +79,7 @@ class Traffic:
 
 
 def bystander_keeps_running(before: HostView, now: HostView, during: str) -> Check:
-    """Hold QEMU to being the same process: a PID alone may have been given again."""
+    """Check that QEMU is the same process: a PID alone may be another's by now."""
     return Check(
         "the bystander's QEMU is the same process",
         _process(now),
@@ -96,7 +96,7 @@ def bystander_undisturbed(
     during: str,
     budgets: Budgets,
 ) -> Iterator[Check]:
-    """Hold unit, tap, boot, clock and link to what they were; pairs: before, now."""
+    """Check unit, tap, boot, clock and link; each pair has the views before and now."""
     (host_before, host_now), (before, now) = host, guest
     yield Check(
         "no step of the bystander's unit is taken",
@@ -140,7 +140,7 @@ def bystander_undisturbed(
 
 
 def bystander_stays_reachable(traffic: Traffic) -> Iterator[Check]:
-    """Hold the LAN to an answer to every probe, and to one MAC that answers ARP."""
+    """Check that every probe was answered, and ARP by one MAC."""
     for kind in traffic.kinds:
         asked, lost = traffic.unanswered(kind)
         yield Check(

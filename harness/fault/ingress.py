@@ -19,14 +19,14 @@ CRITERION = "ingress-auth"
 
 
 class IngressFault(LanFault):
-    """Something about the web VM's setup."""
+    """A fault of the web VM's configuration."""
 
     scenario = "portal"
     expects = must_fail(CRITERION, "a request without a session is refused")
     line: ClassVar[str] = ""
-    """What stands in nginx's configuration."""
+    """A part of nginx's configuration."""
     instead: ClassVar[str] = ""
-    """What stands there in this world."""
+    """What the fault has in its place."""
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
@@ -54,7 +54,7 @@ class NoAuthRequest(IngressFault):
 
 
 class FailsOpen(IngressFault):
-    """The web VM lets everybody in while the auth service does not answer."""
+    """The web VM serves every request while the auth service does not answer."""
 
     name = "ingress-fails-open"
     source = "nginx ngx_http_auth_request_module (another status is an error, 500)"
@@ -73,7 +73,7 @@ class FailsOpen(IngressFault):
 
 
 class RemoteUserPassed(IngressFault):
-    """The web VM passes on the Remote-User that a visitor sent."""
+    """The web VM passes on the Remote-User header that a client sent."""
 
     name = "remote-user-passed-through"
     source = "coding-lab docs/reference/lab-v0, ops.md (trustedProxies)"

@@ -99,7 +99,7 @@ class SixthFromUpstream(LanFault):
 
 
 class BlackHole(LanFault):
-    """Packets of full size from dev vanish on the way, and nobody says so."""
+    """Packets of full size from dev are dropped without an ICMP error."""
 
     name = "mtu-black-hole"
     source = "RFC 2923, 2.1 (path MTU black holes)"
@@ -126,7 +126,7 @@ class BlackHole(LanFault):
 
 
 class NewHostKey(LanFault):
-    """Dev's ssh host key is made anew at the next boot.
+    """Dev generates another ssh host key at the next boot.
 
     Where lab needs one of those secrets it does not come back, which shows first.
     """
@@ -143,7 +143,7 @@ class NewHostKey(LanFault):
 
 
 class Unannounced(LanFault):
-    """Dev announces itself to nobody, and the client has a static entry."""
+    """Dev sends no gratuitous ARP, and the client has a static neighbour entry."""
 
     name = "unannounced-to-a-static-neighbour"
     source = "vmware/vic#2932, #3437; resource-agents#124"
@@ -162,7 +162,7 @@ class Unannounced(LanFault):
 
 
 class Rollback(LanFault):
-    """Something that makes the way back slow, or half."""
+    """A fault of the reverse swap: slow, or incomplete."""
 
     scenario = "reverse-swap"
     expects = must_fail(ROLLBACK, "the outage of ssh is within budget")
@@ -213,7 +213,7 @@ class _Cold(AlteredShell):
 
 
 class RollbackUnseen(Rollback):
-    """The client believes for good that dev has the final address."""
+    """The client has a static neighbour entry: dev's MAC for the final address."""
 
     name = "rollback-to-a-static-neighbour"
     source = "vmware/vic#2932, #3437; resource-agents#124"
@@ -264,7 +264,7 @@ class _Renames(AlteredShell):
 
 
 class RollbackFiltered(Rollback):
-    """The host lets dev send from its final address alone, so it is gone after."""
+    """The host lets dev send from its final address only, also after going back."""
 
     name = "rollback-loses-dev"
     source = "libvirt formatnwfilter (no-ip-spoofing takes the address from the XML)"

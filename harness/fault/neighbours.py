@@ -156,7 +156,7 @@ class _HoldsUpOther(Joined):
 
 
 class TapsDropped(OneHost):
-    """The bridge is made anew at a crash, and the other's tap is not put back."""
+    """A crash recreates the bridge, and the other VM's tap is not attached again."""
 
     name = "bridge-restart-drops-the-taps"
     source = "microvm.nix#400; nixpkgs#198267"
@@ -181,7 +181,7 @@ class _DropsTap(Joined):
 
 
 class OldTapDropped(TapsDropped):
-    """Dev's crash has the bridge made anew, and the old VM's tap is not put back."""
+    """Dev's crash recreates the bridge, and the old VM's tap is not attached again."""
 
     name = "old-vm-loses-its-bridge"
     source = "fc-nixos#1763; nixpkgs#23241"
@@ -234,7 +234,7 @@ class _StarvesOther(Joined):
 
 
 class Thief(LanFault):
-    """Dev has the final address from the start, beside its temporary one."""
+    """Dev has the final address from the start, in addition to its temporary one."""
 
     name = "dev-takes-the-final-address"
     source = "resource-agents#124; nixpkgs#315152"

@@ -1,4 +1,4 @@
-"""Ways to lose an address, to share it, or to be told another one."""
+"""Faults of the address that moves: lost, shared, or another one in DNS."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class WrongRecord(LanFault):
 
 
 class TwoRecords(LanFault):
-    """DNS has a record for the temporary address beside the final one."""
+    """DNS has records for the final and the temporary address."""
 
     name = "dns-round-robin"
     source = "dnsmasq(8), --host-record (two lines of one name give both addresses)"
@@ -183,7 +183,7 @@ class StillTemporary(LanFault):
 
 
 class WrongGateway(LanFault):
-    """Dev has the right address and a default route to nobody."""
+    """Dev has the right address, and its default route leads to no gateway."""
 
     name = "wrong-gateway"
     source = "nixpkgs#11176, #198267"
@@ -208,7 +208,7 @@ class NotPersistent(LanFault):
 
 
 class StaleNeighbour(LanFault):
-    """The gateway believes for good that the old MAC has the final address."""
+    """The gateway has a static neighbour entry: the old MAC for the final address."""
 
     name = "gateway-keeps-old-mac"
     source = "vmware/vic#2932, #3437; resource-agents#124"
@@ -221,7 +221,7 @@ class StaleNeighbour(LanFault):
 
 
 class Firewalled(LanFault):
-    """Dev's firewall lets the web host's connections to lab through no more."""
+    """Dev's firewall refuses the web host's connections to lab."""
 
     name = "firewall-closes-lab"
     source = "nixpkgs#417641; seapath/ansible#909"

@@ -26,7 +26,7 @@ CRITERION = "swap-retires-old"
 
 
 class RetireFault(LanFault):
-    """Something that the removal of the old VM forgets."""
+    """A fault of the old VM's removal: something is left."""
 
     scenario = "retire"
     machines = frozenset({"old"})

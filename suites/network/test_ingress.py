@@ -51,7 +51,7 @@ _READ = 3  # events, a tenth of a second apart
 def test_only_the_portal_authenticates(
     site: Site, check: Recorder, fleet: Fleet
 ) -> None:
-    """No session, no lab; and the user is the portal's, never the request's."""
+    """Lab is served to sessions only, and Remote-User is the session's."""
     with stand_in(site, fleet, "lab") as secret, public_path(site, fleet) as way:
         check(ingress.certified(way.certificate(), way.name))
         away = "the authentication service was away"

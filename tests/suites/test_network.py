@@ -245,7 +245,7 @@ def test_a_refusal_leads_to_the_portal() -> None:
 
 
 def test_lab_learns_who_signed_in() -> None:
-    """The user of the session alone, whatever the request claims."""
+    """The user of the session alone, not a header of the request."""
     forged = "a forged Remote-User header does not reach lab"
     known = "lab receives the signed-in user as Remote-User"
     for text, held in (

@@ -89,13 +89,13 @@ class LargeAnswers:
 
 
 def answers(waits: Sequence[PortWait], during: str) -> Iterator[Check]:
-    """Hold each service to an answer on the final address after an event."""
+    """Check that each service answers on the final address after an event."""
     for wait in waits:
         yield _answer(_ANSWERS[wait.service], wait, during)
 
 
 def answers_beforehand(waits: Sequence[PortWait], during: str) -> Iterator[Check]:
-    """Hold each service to an answer on the final address before the event."""
+    """Check that each service answers on the final address before the event."""
     for wait in waits:
         yield _answer(_ANSWERED[wait.service], wait, during)
 
@@ -114,7 +114,7 @@ def _answer(name: str, wait: PortWait, during: str) -> Check:
 def outages(
     samples: Sequence[Sample], probes: Mapping[str, str], limit: float, during: str
 ) -> Iterator[Check]:
-    """Hold every service on the final address to the budget of its outage.
+    """Check the outage of each service on the final address against a budget.
 
     `probes` has the kind of samples of each service.
     """
@@ -131,7 +131,7 @@ def outages(
 def names_lead_to(
     samples: Sequence[DnsSample], name: str, address: IPv4Address, during: str
 ) -> Check:
-    """Hold DNS to giving this address, and no other, in every answer."""
+    """Check that every DNS answer is this address and no other."""
     wrong = [sample for sample in samples if set(sample.addresses) != {address}]
     given = {str(sample) for sample in wrong}
     if len(wrong) < len(samples):
@@ -148,7 +148,7 @@ def names_lead_to(
 
 
 def owned_by(owners: Collection[str], mac: str, ip: IPv4Address, during: str) -> Check:
-    """Hold the final address to one owner on the LAN."""
+    """Check that the final address has one owner on the LAN."""
     return Check(
         "only its owner answers for the final address",
         set(owners),
@@ -161,7 +161,7 @@ def owned_by(owners: Collection[str], mac: str, ip: IPv4Address, during: str) ->
 def temporary_address_free(
     owners: Collection[str], move: Migration, during: str
 ) -> Check:
-    """Hold the temporary address to having no owner after the swap."""
+    """Check that the temporary address has no owner after the swap."""
     return Check(
         "no machine answers for the temporary address",
         set(owners),
@@ -174,7 +174,7 @@ def temporary_address_free(
 def temporary_address_owned(
     owners: Collection[str], mac: str, move: Migration
 ) -> Check:
-    """Hold the temporary address to being dev's after the reverse swap."""
+    """Check that dev has the temporary address after the reverse swap."""
     return Check(
         "only dev answers for its temporary address",
         set(owners),
@@ -187,7 +187,7 @@ def temporary_address_owned(
 def neighbours_converge(
     found: Sequence[Convergence], mac: str, budgets: Budgets, during: str
 ) -> Iterator[Check]:
-    """Hold each neighbour cache to having the owner's MAC within the budget."""
+    """Check that each neighbour cache has the owner's MAC within the budget."""
     for host in found:
         yield Check(
             _CONVERGES[host.host],
@@ -203,7 +203,7 @@ def neighbours_converge(
 def serves_lab(
     answer: HttpAnswer | Page, sessions: Collection[str], client: str, during: str
 ) -> Iterator[Check]:
-    """Hold the final address to serving lab's page, with all its sessions."""
+    """Check that the final address serves lab's page, with all its sessions."""
     yield Check(
         "lab is served on the final address",
         answer.status,
@@ -231,12 +231,12 @@ def excerpt(answer: HttpAnswer | Page, *, when: bool) -> dict[str, str]:
 
 
 def has_sessions(sessions: Collection[str], during: str) -> Check:
-    """Hold lab to having sessions, without which its page would prove nothing."""
+    """Check that lab has sessions, without which its page proves nothing."""
     return Check("lab has sessions", set(sessions), present(), during=during)
 
 
 def carries_large(seen: LargeAnswers, during: str) -> Iterator[Check]:
-    """Hold the LAN to carrying packets of its full size, there and back.
+    """Check that packets of the LAN's full size pass in both directions.
 
     Where something on the way drops them silently, every connection opens and every
     long response hangs.
@@ -261,7 +261,7 @@ def carries_large(seen: LargeAnswers, during: str) -> Iterator[Check]:
 
 
 def host_key_unchanged(before: str, after: str, during: str) -> Iterator[Check]:
-    """Hold ssh to the host key that clients already know; as ssh-keyscan prints it."""
+    """Check that ssh presents the host key that clients know, as ssh-keyscan has it."""
     yield Check(
         "ssh presents a host key", before, present(), of="host key", during="beforehand"
     )
@@ -276,7 +276,7 @@ def interface_configured(
     final: IPv4Address,
     gateway: IPv4Address,
 ) -> Iterator[Check]:
-    """Hold dev's own configuration to one address and one way out."""
+    """Check that dev has one address and one default route."""
     yield Check(
         "dev has the final address and no other",
         addresses,
@@ -294,7 +294,7 @@ def interface_configured(
 def names_after_restart(
     four: Answer, six: Answer, final: IPv4Address, budgets: Budgets
 ) -> Iterator[Check]:
-    """Hold a restarted dnsmasq to its answers: `four` to A, `six` to AAAA."""
+    """Check a restarted dnsmasq's answers: `four` to A, `six` to AAAA."""
     during = "after a restart of dnsmasq"
     yield Check(
         "dnsmasq gives the final address after its restart",
@@ -322,14 +322,14 @@ def names_after_restart(
 
 
 def switched(rc: int, output: str) -> Check:
-    """Hold the activation that moves the address to its success."""
+    """Check that the activation that moves the address succeeds."""
     return Check(
         "the switch succeeds", rc, 0, of="exit status", during="swap", output=output
     )
 
 
 def not_rebooted(before: str, after: str) -> Check:
-    """Hold the swap to being a live change."""
+    """Check that the swap is a live change."""
     return Check(
         "the swap does not reboot dev", after, before, of="boot ID", during="swap"
     )

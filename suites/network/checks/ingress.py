@@ -63,7 +63,7 @@ class Streams:
 
 
 def refused(pages: Mapping[str, Page], secret: str, during: str) -> Iterator[Check]:
-    """Hold the web VM to serving nothing without a session.
+    """Check that the web VM serves nothing without a session.
 
     `pages` are the responses by how the request tried; `secret` is a word of lab's
     page: where it shows, lab was reached.
@@ -88,7 +88,7 @@ def refused(pages: Mapping[str, Page], secret: str, during: str) -> Iterator[Che
 
 
 def sent_to_login(page: Page, portal: str, during: str) -> Check:
-    """Hold a refusal to leading to the login page."""
+    """Check that a refusal leads to the login page."""
     return Check(
         "a request without a session is redirected to the login page",
         page.location,
@@ -101,7 +101,7 @@ def sent_to_login(page: Page, portal: str, during: str) -> Check:
 def _hidden(
     name: str, page: Page | HttpAnswer, secret: str, *, during: str = "", **facts: str
 ) -> Check:
-    """Hold a response to not having lab's word in it."""
+    """Check that a response does not show lab's word."""
     return Check(
         name,
         [secret] if secret in page.body else [],
@@ -113,7 +113,7 @@ def _hidden(
 
 
 def signs_in(wrong: LoginAttempt, right: LoginAttempt, during: str) -> Iterator[Check]:
-    """Hold the portal to the password."""
+    """Check that the portal accepts the right password only."""
     for name, attempt, accepted in (
         ("a wrong password gives no session", wrong, False),
         ("the right password gives a session", right, True),
@@ -131,7 +131,7 @@ def signs_in(wrong: LoginAttempt, right: LoginAttempt, during: str) -> Iterator[
 def serves_signed_in(
     page: Page, words: Collection[str], during: str
 ) -> Iterator[Check]:
-    """Hold the web VM to leading a client with a session to lab, as it is now."""
+    """Check that a client with a session gets lab's current page."""
     yield Check(
         "a signed-in client reaches lab on the final address",
         page.status,
@@ -158,7 +158,7 @@ def _shows(
 
 
 def identifies(plain: Page, forged: Page, during: str) -> Iterator[Check]:
-    """Hold the web VM to saying who signed in, whatever the request claims.
+    """Check that lab receives the user of the session, not a header of the request.
 
     `forged` answers a request with a Remote-User header of its own. Lab's stand-in
     shows the header that reaches it, which the real page need not.
@@ -182,7 +182,7 @@ def identifies(plain: Page, forged: Page, during: str) -> Iterator[Check]:
 def fails_closed(
     pages: Mapping[str, Page], secret: str, during: str
 ) -> Iterator[Check]:
-    """Hold the web VM to serving nothing while it cannot authenticate."""
+    """Check that the web VM serves nothing while it cannot authenticate."""
     for request, page in pages.items():
         yield Check(
             "without the authentication service every request fails",
@@ -204,7 +204,7 @@ def fails_closed(
 
 
 def certified(page: Page, name: str) -> Check:
-    """Hold the web VM to a certificate of lab's public name: TLS has to succeed."""
+    """Check that TLS to lab's public name succeeds: its certificate is valid."""
     return Check(
         "the certificate is valid for the public name",
         page.status,
@@ -216,7 +216,7 @@ def certified(page: Page, name: str) -> Check:
 
 
 def redirects_plain_http(answer: HttpAnswer, secret: str) -> Iterator[Check]:
-    """Hold port 80 to a redirect and nothing else."""
+    """Check that port 80 answers by a redirect, and shows nothing of lab."""
     yield Check(
         "plain HTTP is answered by a redirect",
         answer.status,
@@ -232,7 +232,7 @@ def redirects_plain_http(answer: HttpAnswer, secret: str) -> Iterator[Check]:
 def serves_lan(
     recovery: Recovery, words: Collection[str], limit: float | None, during: str
 ) -> Iterator[Check]:
-    """Hold the LAN's own way, by name and without a login, to leading to lab.
+    """Check that lab's name on the LAN leads to lab, without a login.
 
     `limit` is how long it may take after a change, in seconds.
     """
@@ -257,7 +257,7 @@ def serves_lan(
 
 
 def has_lan_address(name: str, addresses: Sequence[object], rcode: str) -> Check:
-    """Hold DNS to knowing lab's name on the LAN."""
+    """Check that DNS knows lab's name on the LAN."""
     return Check(
         "DNS has an address for lab's name on the LAN",
         addresses,
@@ -268,7 +268,7 @@ def has_lan_address(name: str, addresses: Sequence[object], rcode: str) -> Check
 
 
 def returns(recovery: Recovery, limit: float, during: str) -> Check:
-    """Hold lab to being served by the web VM again within a budget."""
+    """Check that the web VM serves lab again within a budget."""
     page = recovery.page
     return Check(
         "lab is back behind the web VM within budget",
@@ -282,7 +282,7 @@ def returns(recovery: Recovery, limit: float, during: str) -> Check:
 
 
 def opens_stream(status: int, events: Sequence[int]) -> Check:
-    """Hold the web VM to passing an event stream on."""
+    """Check that the web VM passes an event stream on."""
     return Check(
         "an event stream opens through the web VM",
         events,
@@ -295,7 +295,7 @@ def opens_stream(status: int, events: Sequence[int]) -> Check:
 def opens_websocket(
     echo: str | None, sent: str, status: int | None, problem: str = ""
 ) -> Check:
-    """Hold the web VM to passing a WebSocket on."""
+    """Check that the web VM passes a WebSocket on."""
     return Check(
         "a WebSocket opens through the web VM",
         echo,
@@ -307,7 +307,7 @@ def opens_websocket(
 
 
 def survives_reloads(streams: Streams, expected: Sequence[int]) -> Iterator[Check]:
-    """Hold nginx to serving open connections to their end over its reloads."""
+    """Check that nginx serves open connections to their end over its reloads."""
     opened = None if streams.problem else streams.opened
     yield opens_websocket(opened, OPENED, streams.websocket_status, streams.problem)
     for reload in RELOADS:
@@ -328,7 +328,7 @@ def survives_reloads(streams: Streams, expected: Sequence[int]) -> Iterator[Chec
 
 
 def reports_absence(page: Page) -> Check:
-    """Hold the web VM to saying that lab is away."""
+    """Check that the web VM reports that lab is down."""
     return Check(
         "the web VM answers with a gateway error while lab is away",
         page.status,
@@ -342,7 +342,7 @@ def reports_absence(page: Page) -> Check:
 def reopens_stream(
     status: int, events: Sequence[int], expected: Sequence[int]
 ) -> Check:
-    """Hold the web VM to new streams after lab's restart, which cut the old ones."""
+    """Check that a stream opens after lab's restart, which cut the old ones."""
     return Check(
         "an event stream can be opened again after lab's restart",
         events,
@@ -353,7 +353,7 @@ def reopens_stream(
 
 
 def stays_idle(echo: str, sent: str, seconds: float) -> Check:
-    """Hold the web VM to leaving a WebSocket open on which nothing is sent."""
+    """Check that a WebSocket stays open on which nothing is sent."""
     return Check(
         "an idle WebSocket stays open",
         echo,

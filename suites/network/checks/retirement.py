@@ -51,7 +51,7 @@ class Remains:
 
 
 def gone(old: OldVm, remains: Remains, during: str) -> Iterator[Check]:
-    """Hold the host to having nothing of the old VM."""
+    """Check that the host has nothing of the old VM."""
     yield Check(
         "no process of the old VM is left",
         remains.processes,
@@ -91,7 +91,7 @@ def gone(old: OldVm, remains: Remains, during: str) -> Iterator[Check]:
 
 
 def remembered(host: str, mac: str | None, heir: str, ip: IPv4Address) -> Check:
-    """Hold a LAN host's neighbour cache to dev's MAC, `heir`."""
+    """Check that a LAN host's neighbour cache has dev's MAC, `heir`."""
     return Check(
         "neighbour caches have dev's MAC for the final address",
         mac,
@@ -102,7 +102,7 @@ def remembered(host: str, mac: str | None, heir: str, ip: IPv4Address) -> Check:
 
 
 def weight_moved(weight: int, expected: int | None) -> Iterator[Check]:
-    """Hold dev's unit to the CPU weight that was the old VM's."""
+    """Check that dev's unit has the CPU weight that was the old VM's."""
     yield Check("the spec has a CPU weight for dev", expected, present())
     yield Check(
         "the CPU weight is set on dev's unit",
@@ -113,7 +113,7 @@ def weight_moved(weight: int, expected: int | None) -> Iterator[Check]:
 
 
 def owned_throughout(samples: Sequence[Sample], mac: str, ip: IPv4Address) -> Check:
-    """Hold the final address to one owner over the whole watch."""
+    """Check that the final address had one owner over the whole watch."""
     owners = {owner for s in samples if s.kind == "arp" for owner in s.macs}
     return Check(
         "only dev answers for the final address",

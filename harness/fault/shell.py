@@ -35,7 +35,7 @@ resize_rootfs: false
 
 
 class DiskRecreated(Fault):
-    """Init makes the disk anew at the second start, all data is lost."""
+    """Init makes a new disk at the second start, all data is lost."""
 
     name = "init-recreates-the-disk"
     source = "microvm.nix#461"
@@ -95,7 +95,7 @@ class _CutsPower(AlteredShell):
 
 
 class RebootEnds(Fault):
-    """QEMU has -no-reboot, and nobody starts it again when the guest reboots."""
+    """QEMU has -no-reboot, and nothing starts it again when the guest reboots."""
 
     name = "reboot-ends-the-machine"
     source = "microvm.nix lib/runners/qemu.nix (-no-reboot); penguin#884"
@@ -155,7 +155,7 @@ class MemoryIgnored(Resized):
 
 
 class CpusIgnored(Resized):
-    """The VM gets one processor whatever its option says."""
+    """The VM gets one processor, its option says more."""
 
     name = "vcpu-ignored"
     source = "QEMU documentation, -m and -smp: what is not given has a default"
@@ -193,7 +193,7 @@ class WeightIgnored(Fault):
     machines = frozenset({"dev", "openclaw"})
 
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
-        """Give it no weight of its own, whatever is asked for."""
+        """Give it no weight of its own."""
         _ = site
         return _Weightless(shell)
 
@@ -215,7 +215,7 @@ class AutostartIgnored(Fault):
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:
-        """Have openclaw there, or somebody with its address, from the start."""
+        """Have a host with openclaw's address there from the start."""
         with ExitStack() as stack:
             claim(stack, site, site.network.hosts["openclaw.cloonar.com"])
             yield

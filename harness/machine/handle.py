@@ -303,7 +303,7 @@ class Machine(Commands):
         self.shell.crash()
 
     def end(self) -> None:
-        """End QEMU if it still runs, whatever the guest is at; take the tap down."""
+        """End QEMU if it still runs, without asking the guest; take the tap down."""
         self.agent.close()
         self.shell.close()
 

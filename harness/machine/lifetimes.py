@@ -228,7 +228,7 @@ def _resume(machine: Machine, saved: Path) -> None:
 
 @contextmanager
 def lifetime(machine: Machine) -> Iterator[Machine]:
-    """End the machine in any case; leave its last words with whatever went wrong."""
+    """End the machine in any case; add its last lines to the error."""
     try:
         yield machine
     except (HarnessError, GuestFailure) as error:

@@ -33,7 +33,7 @@ class Cpu:
     def weighed(self, weight: int | None = None) -> Iterator[None]:
         """Give QEMU the spec's `cpuWeight`, or another, for the length of the `with`.
 
-        Raises HostError where this computer lets nobody set weights.
+        Raises HostError where this computer permits no weights.
         """
         own = weight or self._shell.vm.cpu_weight or weights.DEFAULT
         with self._shell.weighed(own):

@@ -139,7 +139,7 @@ class UnitManager:
     def main_status(self, unit: str) -> int:
         """Return how the main process of a service ended; a signal is negative.
 
-        0 where systemd has started it again by now, which tells nothing of its end.
+        0 where systemd has started it again since, and so has forgotten its end.
         """
 
         def ended() -> int | None:

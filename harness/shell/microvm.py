@@ -107,7 +107,7 @@ class HostStore:
         """Delete what the host has no root for; return the names that went.
 
         The host roots what it boots, as microvm.nix does, and knows nothing of what
-        its guest uses beside that.
+        else its guest uses.
         """
         garbage = tuple(n for n in self.names() if n not in self.host.rooted)
         if garbage:
@@ -172,7 +172,7 @@ def shared(site: Site, host: HostSystem, directory: Path) -> Iterator[Shares]:
     try:
         yield Shares(directory, HostStore(site.sandbox, merged, host))
     finally:
-        # Lazily: it must not outlast the machine, whoever still looks into it.
+        # Lazily: it ends with the machine, even if a process still looks into it.
         places = shlex.join([str(merged), str(layer)])
         site.sandbox.tidy(f"umount -l {places}", "the host's store to go")
 
@@ -194,8 +194,8 @@ def _mount_script(store: Path, layer: Path, merged: Path) -> str:
 def serve(sandbox: Sandbox, source: Path, path: Path) -> Iterator[int]:
     """Run a virtiofsd in the sandbox for the length of the `with`; yield its PID.
 
-    The socket listens before virtiofsd is up, so nobody has to wait for it. What it
-    said is in a log beside the socket. Raises ProcessFailed when it ends at once.
+    The socket listens before virtiofsd is up, so there is no need to wait for it. Its
+    output is in a log next to the socket. Raises ProcessFailed when it ends at once.
     """
     path.unlink(missing_ok=True)
     log = path.with_suffix(".log")

@@ -1,7 +1,7 @@
 """The shell as the module has it: init → tap-up → QEMU → tap-down.
 
 The order is the module's, and it is kept in a log, so that a suite can judge it: init
-never touches what exists, tap-down comes after whatever happened before it.
+never touches what exists, tap-down comes after every end of QEMU.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT = 100
 """What systemd gives to a unit that says nothing."""
 
-# Against everybody else on a busy computer, so that there is something to share out.
+# Against all other load of a busy computer, so that there is something to share out.
 _ALL_TOGETHER = 4 * DEFAULT
 _MOUNTS = Path("/proc/self/mountinfo")
 _PREFIX = "vm-acceptance-"
@@ -97,7 +97,7 @@ class Hierarchy:
 def weighed(site: Site, name: str, pid: int, weight: int) -> Iterator[Path]:
     """Hold a process and all its threads to a CPU weight for the length of the `with`.
 
-    Yields its group. Raises HostError where this computer lets nobody make groups.
+    Yields its group. Raises HostError where this computer permits no groups.
     """
     hierarchy = find(site)
     sweep(hierarchy.root)
@@ -126,8 +126,8 @@ def weight_of(site: Site, pid: int) -> int:
 def find(site: Site) -> Hierarchy:
     """Find a hierarchy that we may make groups in; HostError says what was tried.
 
-    What is mounted comes first, then a mount of our own that nobody outside the site
-    sees: a container's own view is often read-only.
+    What is mounted comes first, then a mount of our own that is not seen outside the
+    site: a container's own view is often read-only.
     """
     refused: list[str] = []
     for hierarchy in (*mounted(_MOUNTS.read_text()), *_private(site, refused)):

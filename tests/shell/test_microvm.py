@@ -96,7 +96,7 @@ def test_sidecars_live_as_long_as_their_start(bench: Bench, host: HostSystem) ->
 def test_sidecars_die_with_the_capsule(
     bench: Bench, host: HostSystem, tmp_path: Path
 ) -> None:
-    """Whoever held it; nobody is left to end them one by one."""
+    """The kernel ends them; no process is left to do it one by one."""
     deadline = Deadline.after(20, "a site")
     with open_site(NetworkSpec(), tmp_path / "site", deadline=deadline) as site:
         with (

@@ -80,6 +80,7 @@ mount --bind {directory} {directory}
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs {directory}/run
 mkdir {directory}/run/vm-acceptance {directory}/run/vm-acceptance.root
 mount --rbind / {directory}/run/vm-acceptance.root
+mount -o remount,bind,ro {directory}/run/vm-acceptance.root
 mount --bind {directory}/inside {directory}/run/vm-acceptance
 mount --bind {directory}/state /var/lib
 mount --bind {directory}/etc /etc/systemd

@@ -138,9 +138,10 @@ def test_an_init_that_makes_the_disk_again_is_seen(bench: Bench) -> None:
         assert "already present" not in detail
 
 
-def test_units_write_nowhere_else(bench: Bench) -> None:
+@pytest.mark.parametrize("root", ["", "/run/vm-acceptance.root"])
+def test_units_write_nowhere_else(bench: Bench, root: str) -> None:
     """A script's mistake is refused by the file system, and fails its unit."""
-    text = "#!/bin/sh\ntouch /etc/adopted-was-here\n"
+    text = f"#!/bin/sh\ntouch {root}/etc/adopted-was-here\n"
     with adopted(bench, init_start=text) as (machine, _):
         with pytest.raises(GuestFailure, match="Read-only") as caught:
             machine.shell.start(soon())

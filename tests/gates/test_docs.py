@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+import harness
 from harness.criteria import REGISTER
+from harness.deadline import Deadline
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
+from harness.process import run
 from tests.gates.generated import PAGES, ROOT, command_helps, renewed
 from tests.gates.source import tracked
 
@@ -21,9 +26,12 @@ PROSE = sorted(
 # A changelog names what there was.
 TODAY = [page for page in PROSE if page.name != "CHANGELOG.md"]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PYTHON = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _ANCHOR_DROPS = re.compile(r"[^\w\- ]")
+# Files that a reader makes.
+_MADE = {"suites/test_first.py"}
 _TOP = {"harness", "suites", "tests", "docs", ".ci", "reports"}
 
 
@@ -64,7 +72,7 @@ def test_paths_exist(page: Path) -> None:
             continue
         if re.search(r"[<>*…{}\s]", path) or path.startswith("reports/"):
             continue
-        if not (ROOT / path).exists():
+        if path not in _MADE and not (ROOT / path).exists():
             missing.append(path)
     assert missing == []
 
@@ -114,6 +122,36 @@ def test_pytest_words_are_documented() -> None:
     words = [option.name for option in OPTIONS]
     words += [marker.partition("(")[0].partition(":")[0] for marker in MARKERS]
     assert [word for word in words if f"`{word}" not in page] == []
+
+
+def test_examples_pass_the_linters(tmp_path: Path) -> None:
+    """A whole file in the docs, one that begins with a docstring, is as ours are."""
+    place = tmp_path / "suites"
+    place.mkdir()
+    for page in TODAY:
+        for number, code in enumerate(_PYTHON.findall(read(page))):
+            if (text := dedent(code)).startswith('"""'):
+                (place / f"test_{page.stem.replace('-', '_')}_{number}.py").write_text(
+                    text
+                )
+    assert len(list(place.iterdir())) >= 4
+    ruff = [str(Path(sys.executable).with_name("ruff")), "check", "--no-cache"]
+    ruff += ["--config", str(ROOT / "pyproject.toml"), "--ignore", "INP001"]
+    ended = run([*ruff, str(place)], deadline=Deadline.after(30, "ruff"))
+    assert ended.rc == 0, ended.stdout
+
+
+def test_names_of_examples_are_public() -> None:
+    """What an example imports from `harness` is there."""
+    names = {
+        alias.strip()
+        for page in TODAY
+        for code in _PYTHON.findall(read(page))
+        for line in re.findall(r"from harness import (.*)", code)
+        for alias in line.split(",")
+    }
+    assert len(names) > 4
+    assert {name for name in names if name not in harness.__all__} == set()
 
 
 def test_criteria_in_prose_exist() -> None:

@@ -274,3 +274,19 @@ def test_mounts_and_complaints_of_this_computer(guest: LocalGuest) -> None:
     """The script runs here; the root is mounted."""
     text = ask(guest, "complaints.sh").text("mountinfo")
     assert "/" in {mount.point for mount in store.parse_mounts(text)}
+
+
+def test_a_collection_that_was_waited_for_is_announced(
+    guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is over; one that was only started is not."""
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
+    guest.program("nix-collect-garbage", f"touch {tmp_path}/collected")
+    seen: list[bool] = []
+    collected = tmp_path / "collected"
+    view = Store(guest, lambda: seen.append(collected.exists()))
+    view.start_collection().wait(20)
+    assert seen == []
+    collected.unlink()
+    assert view.collect_garbage(timeout=20).rc == 0
+    assert seen == [True]

@@ -185,3 +185,17 @@ def test_a_rollback_names_no_configuration(
     started = rebuild.start(guest, "switch", module=None, rollback=True, file="/x")
     assert started.wait(20).output == "told: switch --rollback\n"
     assert shlex.join(started.argv) == "nixos-rebuild switch --rollback"
+
+
+def test_a_rebuild_that_was_waited_for_is_announced(
+    guest: LocalGuest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is over, and also when it failed."""
+    monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
+    guest.program("nixos-rebuild", f"touch {tmp_path}/rebuilt; exit 1")
+    seen: list[bool] = []
+    view = System(guest, lambda: seen.append((tmp_path / "rebuilt").exists()))
+    view.start_rebuild("switch", rollback=True).wait(20)
+    assert seen == []
+    assert view.rebuild("switch", rollback=True, timeout=20).rc == 1
+    assert seen == [True]

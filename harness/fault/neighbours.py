@@ -38,7 +38,7 @@ class OneMac(Fault):
 
     name = "two-machines-on-one-mac"
     source = "terraform-provider-esxi#54; vm-bhyve#482"
-    expects = must_fail(CONSUMERS, "each has a MAC of its own")
+    expects = must_fail(CONSUMERS, "the machines share no MAC address")
     scenario = "identities"
 
     def alter_spec(self, fleet: Fleet) -> Fleet:
@@ -82,8 +82,8 @@ class Cloned(Fault):
     source = "lxd#7180; carthage#122"
     expects = must_fail(
         CONSUMERS,
-        "each has a machine-id of its own",
-        "each has an ssh host key of its own",
+        "the machines share no machine-id",
+        "the machines share no ssh host key",
     )
     scenario = "identities"
 

@@ -1,4 +1,4 @@
-"""The fleet server: another machine on the LAN, and what a pull from it comes to."""
+"""The fleet server, another machine on the LAN, and pulls from it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ echo "$1" >last_change_date
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """How one pull ended, by systemd's account and by bento's own words."""
+    """How one pull ended, by systemd's properties and by bento's own log."""
 
     result: str
     status: int
@@ -55,16 +55,6 @@ class Pull:
     log: str
     rebooted: bool
     restarted: bool
-
-    @property
-    def reached(self) -> bool:
-        """Whether it came so far as to rebuild the system."""
-        return "building the system configuration" in self.log
-
-    @property
-    def failed(self) -> bool:
-        """Whether the unit counts as failed, which is what people look at."""
-        return self.result != "success"
 
 
 @dataclass(frozen=True)
@@ -77,10 +67,10 @@ class Enrolled:
 
     @classmethod
     def of(cls, machine_factory: MachineFactory, vm: str) -> Enrolled:
-        """Bring up both, and let each know the other's key.
+        """Start both, and give each the other's key.
 
-        The server is the cloud image again, on the address that nobody has before the
-        swap.
+        The server is the cloud image again, on the address that no machine has before
+        the swap.
         """
         server = machine_factory(stage="cloud", vm=OLD)
         dev = machine_factory(stage="onboarded", vm=vm)
@@ -98,7 +88,7 @@ class Enrolled:
     def publish(self, change: str, module: str, *, marker: str = "") -> None:
         """Offer the machine its own configuration with one more module.
 
-        `marker` is a further, empty file. Writing goes by the server's own disk, so it
+        `marker` is a further, empty file. The server writes to its own disk, which
         works with its cable out as well.
         """
         home = f"{_HOME}/{self.dev.name}"
@@ -127,7 +117,7 @@ class Enrolled:
         return "" if running else seen["InvocationID"]
 
     def pull(self) -> Pull:
-        """Have one pull run to its end, whatever it comes to."""
+        """Run one pull to its end, successful or not."""
         return self.await_pull(self.start_pull())
 
     def await_pull(self, before: str) -> Pull:

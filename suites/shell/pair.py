@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import NotExercised
+from harness import NotExercised, describe
 
 if TYPE_CHECKING:
     from harness import Fleet
@@ -15,5 +15,5 @@ def consumers(fleet: Fleet) -> tuple[str, str]:
     moves = fleet.migration.vm if fleet.migration else ""
     names = sorted(fleet.vms, key=lambda name: name != moves)
     if len(names) < 2:
-        raise NotExercised("the spec has two VMs", seen=f"it has {names}")
+        raise NotExercised("a spec with two VMs", seen=f"it has {describe(names)}")
     return names[0], names[1]

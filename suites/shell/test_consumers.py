@@ -1,4 +1,4 @@
-"""`two-consumers`: two machines of one module, each with a life of its own."""
+"""`two-consumers`: two machines of one module, each independent of the other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from harness import (
     bystander_keeps_running,
     bystander_stays_reachable,
     bystander_undisturbed,
+    describe,
     watch_bystander,
 )
+from suites.shell.checks import consumers as checks
 from suites.shell.pair import consumers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness import (
         Budgets,
         Bystander,
@@ -40,34 +44,22 @@ _CANARY = "/root/canary"
 def test_identities_differ(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
-    """Nothing by which one could be taken for the other is shared."""
+    """The two share nothing that identifies a machine."""
     machines = [machine_factory(vm=name) for name in consumers(fleet)]
-    identities = [_identity(machine) for machine in machines]
-    for one, other in combinations(identities, 2):
-        for name, own in one.items():
-            told = " and ".join(str(sorted(map(str, i[name]))) for i in (one, other))
-            check.check(name, own and own.isdisjoint(other[name]), told)
+    identities = {machine.name: _identity(machine) for machine in machines}
+    for (one, own), (other, theirs) in combinations(identities.items(), 2):
+        check(checks.share_nothing(one, own, other, theirs))
     for machine in machines:
         owners = site.client.arping(machine.vm.ip, window=1.0)
-        check.check(
-            "each answers for its own address, alone",
-            owners == {machine.vm.mac},
-            f"{sorted(owners)} answer for {machine.vm.ip} of {machine.name}, "
-            f"the spec has {machine.vm.mac}",
-        )
-    taps = sorted(machine.tap for machine in machines)
-    check.check(
-        "each has its tap on the bridge",
-        site.taps() == taps and set(taps) <= site.ports().keys(),
-        f"taps {site.taps()}, on the bridge {sorted(site.ports())}, expected {taps}",
-    )
+        check(checks.answers_alone(owners, machine.vm))
+    _judge_taps(check, site, machines, "both machines run")
 
 
 @pytest.mark.scenario("first-changes")
 def test_first_leaves_second_alone(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
-    """Stopped, started, crashed and made anew: its neighbour notices nothing."""
+    """Stopped, started, crashed and recreated: its neighbour notices nothing."""
     first, second = consumers(fleet)
     _live(machine_factory, first, second, site, check, fleet)
 
@@ -111,11 +103,14 @@ def _live(
     _must_have_lived(machine, first, second)
     check(bystander_stays_reachable(watched.traffic()))
     watched.draw(check, f"{name} changes")
-    check.check(
-        "each has its tap on the bridge",
-        site.taps() == sorted([machine.tap, bystander.tap]),
-        f"taps {site.taps()} after all that",
-    )
+    _judge_taps(check, site, [machine, bystander], f"after {name} was recreated")
+
+
+def _judge_taps(
+    check: Recorder, site: Site, machines: Sequence[Machine], during: str
+) -> None:
+    expected = [machine.tap for machine in machines]
+    check(checks.taps_on_bridge(during, site.taps(), site.ports(), expected))
 
 
 def _must_be_undisturbed(check: Recorder, watched: Bystander, budgets: Budgets) -> None:
@@ -127,41 +122,42 @@ def _must_be_undisturbed(check: Recorder, watched: Bystander, budgets: Budgets) 
 
 
 def _must_have_lived(machine: Machine, first: str, second: str) -> None:
-    """Tell a life from a machine that nothing happened to."""
+    """Raise NotExercised where the machine was not stopped, crashed and recreated."""
     ends = [s.detail for s in machine.steps.taken if s.name == "qemu-end"]
     if len(ends) != 2 or "by itself" not in ends[0] or "SIGKILL" not in ends[1]:
-        raise NotExercised(f"{machine.name} stopped, then crashed", seen=str(ends))
+        raise NotExercised(
+            f"{machine.name} to stop, then to crash",
+            seen=f"its QEMU ended {describe(ends)}",
+        )
     third = machine.boot_id
     if len({first, second, third}) != 3:
         raise NotExercised(
-            f"{machine.name} booted three times", seen=f"{first}, {second}, {third}"
+            f"{machine.name} to boot three times",
+            seen=f"its boot IDs were {first}, {second}, {third}",
         )
     if machine.execute("test", "-e", _CANARY).succeeded:
-        raise NotExercised(f"{machine.name} was made anew", seen="its files are there")
+        raise NotExercised(
+            f"{machine.name} to be recreated", seen=f"it still has {_CANARY}"
+        )
 
 
 def _identity(machine: Machine) -> dict[str, frozenset[object]]:
-    """Gather what tells a machine from another, by the check that demands it."""
+    """Gather what identifies a machine, in the guest and on the host."""
     plan = machine.emulator.plan
     sockets = (plan.console_socket, plan.agent_socket, plan.monitor_socket)
     network = machine.network.state()
     key = machine.read_file("/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    instance = machine.read_file("/var/lib/cloud/data/instance-id").strip()
     return {
-        "each has a MAC of its own": frozenset(link.mac for link in network.nics),
-        "each has an address of its own": frozenset(network.addresses),
-        "each has a machine-id of its own": frozenset(
-            [machine.read_file("/etc/machine-id").strip()]
-        ),
-        "each has an ssh host key of its own": frozenset([key]),
-        "each has an instance-id of its own": frozenset(
-            [machine.read_file("/var/lib/cloud/data/instance-id").strip()]
-        ),
-        "each has a host name of its own": frozenset(
-            [machine.read_file("/etc/hostname").strip()]
-        ),
-        "each has a tap of its own": frozenset([machine.tap]),
-        "each has a state directory of its own": frozenset([machine.directory]),
-        "each has sockets of its own": frozenset(sockets),
-        "each has a QEMU of its own": frozenset([machine.emulator.pid]),
-        "each has a disk of its own": frozenset([machine.disk]),
+        "MAC address": frozenset(link.mac for link in network.nics),
+        "IP address": frozenset(network.addresses),
+        "machine-id": frozenset([machine.read_file("/etc/machine-id").strip()]),
+        "ssh host key": frozenset([key]),
+        "instance-id": frozenset([instance]),
+        "host name": frozenset([machine.read_file("/etc/hostname").strip()]),
+        "tap": frozenset([machine.tap]),
+        "state directory": frozenset([machine.directory]),
+        "socket": frozenset(sockets),
+        "QEMU process": frozenset([machine.emulator.pid]),
+        "disk": frozenset([machine.disk]),
     }

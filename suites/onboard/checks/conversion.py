@@ -162,7 +162,7 @@ def files_match(written: Written, vm: Vm, gateway: IPv4Address) -> Iterator[Chec
         "networking.nix asks for no DHCP",
         re.findall(r"\S*useDHCP = true", written.networking),
         absent(),
-        of="settings",
+        of="settings with it",
     )
     yield Check(
         "no empty IPv6 gateway is configured",

@@ -96,7 +96,7 @@ def deploys(now: Pulled, change: str) -> Iterator[Check]:
         "a pull leaves no list of an interrupted switch",
         now.system.leftovers,
         absent(),
-        of="files",
+        of="lists",
     )
     yield Check(
         "the host's own configuration is the pulled one",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness import Check, Quantity, absent, at_least, at_most, contains
+from harness import Check, Quantity, absent, at_least, at_most, contains, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from ipaddress import IPv4Address
 
-    from harness import Budgets, CommandLine, CommandResult, InodeSample, Vm
+    from harness import Budgets, CommandLine, CommandResult, InodeSample, Units, Vm
 
 # What a first boot makes and a second leaves alone, and the check that holds it.
 _ONCE = "first-boot modules do not run again"
@@ -243,4 +243,46 @@ def command_line(
         lent,
         absent(),
         of="files in the store",
+    )
+
+
+def unit(units: Units, vm: Vm, budgets: Budgets) -> Iterator[Check]:
+    """Hold adopted units to what no guest can see: autostart, weight, time to stop."""
+    main = units.main
+    yield Check(
+        "the unit starts with the host as autostart says",
+        main.autostart,
+        vm.autostart,
+        of="autostart",
+        unit=main.name,
+        wanted_by=main.wanted_by,
+    )
+    yield Check(
+        "units that the unit pulls in are ordered before it",
+        units.unordered,
+        absent(),
+        of="units without an order",
+        unit=main.name,
+    )
+    # 100 is systemd's own default.
+    weights = (None, 100) if vm.cpu_weight is None else (vm.cpu_weight,)
+    yield Check(
+        "the unit has the spec's CPU weight",
+        main.weight,
+        one_of(*weights),
+        of="CPUWeight",
+    )
+    yield Check(
+        "the unit gives the guest time to stop",
+        Quantity(main.stop_timeout, "s"),
+        at_least(budgets.unit_stop_s),
+        of="TimeoutStopSec",
+    )
+    # restartIfChanged = false puts X-RestartIfChanged=false into [Service].
+    yield Check(
+        "a deploy of the host does not restart the unit",
+        units.restarted_by_a_deploy,
+        absent(),
+        of="units whose change stops it",
+        unit=main.name,
     )

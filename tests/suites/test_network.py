@@ -114,7 +114,7 @@ def test_lab_is_served_with_its_sessions() -> None:
     ):
         checks = address.serves_lab(answer, ["alpha", "beta"], "client", "swap")
         assert failed(checks) == names
-    assert failed(address.has_sessions({}, "swap")) == ["lab has sessions"]
+    assert failed(address.has_sessions({}, "swap")) == ["lab has sessions to list"]
 
 
 def test_large_packets_and_pages_arrive() -> None:

@@ -232,7 +232,7 @@ def excerpt(answer: HttpAnswer | Page, *, when: bool) -> dict[str, str]:
 
 def has_sessions(sessions: Collection[str], during: str) -> Check:
     """Check that lab has sessions, without which its page proves nothing."""
-    return Check("lab has sessions", set(sessions), present(), during=during)
+    return Check("lab has sessions to list", set(sessions), present(), during=during)
 
 
 def carries_large(seen: LargeAnswers, during: str) -> Iterator[Check]:
@@ -324,7 +324,12 @@ def names_after_restart(
 def switched(rc: int, output: str) -> Check:
     """Check that the activation that moves the address succeeds."""
     return Check(
-        "the switch succeeds", rc, 0, of="exit status", during="swap", output=output
+        "the switch of the swap succeeds",
+        rc,
+        0,
+        of="exit status",
+        during="swap",
+        output=output,
     )
 
 

@@ -116,25 +116,12 @@ class Recorder:
         """Record one check or several and go on; return whether all held."""
         return self._take(checks, required=False)
 
-    def check(self, name: str, ok: object, reason: object = "") -> bool:
-        """Record a check by a sentence; goes when the last suite states facts."""
-        return self._take(
-            Check(name, bool(ok), True, reason=str(reason)), required=False
-        )
-
-    def require(
-        self,
-        checks: Check | Iterable[Check] | str,
-        ok: object = None,
-        reason: object = "",
-    ) -> None:
+    def require(self, checks: Check | Iterable[Check]) -> None:
         """Record checks, and stop the test if one does not hold.
 
         Raises CheckFailed, with every failure so far.
         """
         __tracebackhide__ = True
-        if isinstance(checks, str):
-            checks = Check(checks, bool(ok), True, reason=str(reason))
         if not self._take(checks, required=True):
             raise CheckFailed(self.failures)
 

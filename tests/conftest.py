@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.waiting import patience
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -16,6 +18,19 @@ if TYPE_CHECKING:
 # Ctrl-C in theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Of pytest's own limit on a test, which is meant for an idle computer.
+_SPARE = 3.0
+_LIMIT_S = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stretch each test's limit, so that its own deadlines expire first."""
+    factor = max(_SPARE, patience())
+    for item in items:
+        own = item.get_closest_marker("timeout")
+        limit = own.args[0] if own and own.args else _LIMIT_S
+        item.add_marker(pytest.mark.timeout(limit * factor), append=False)
 
 
 @pytest.hookimpl(wrapper=True)

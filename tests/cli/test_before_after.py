@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from harness import report
 from harness.cli.before_after import Row, Side, convincing, objection, selection
 from harness.criteria import DECIDING, ControlVerdict, Verdict
-from harness.deadline import Deadline
 from harness.fault import Ruling
 from harness.fault.microvm import SharedHost
 from harness.process import Completed, run
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,7 @@ def before_after(place: Path) -> Completed:
     main = "from harness.cli import main; main()"
     return run(
         [sys.executable, "-c", main, "before-after"],
-        deadline=Deadline.after(55, "harness before-after"),
+        deadline=patient(55, "harness before-after"),
         cwd=place,
         env={**kept, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )

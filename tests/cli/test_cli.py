@@ -11,10 +11,10 @@ import pytest
 from harness import process
 from harness.cli import reach
 from harness.cli.say import age_text, clock_text, size_text
-from harness.deadline import Deadline
 from harness.guest.agent import AgentTransport
 from harness.host import doctor
 from tests.guest.agent_peer import serve
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -22,7 +22,7 @@ HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 
 def harness(*words: str) -> process.Completed:
     """Run the command line to its end."""
-    deadline = Deadline.after(50, "harness")
+    deadline = patient(50, "harness")
     return process.run([*HARNESS, *words], deadline=deadline, cwd=ROOT)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.process import run
 from harness.report.writer import write
 from tests.report.test_rejudge import gap, kept
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.process import Completed
@@ -23,7 +23,7 @@ def judge(*args: str) -> Completed:
     """Run the command."""
     return run(
         [sys.executable, "-c", "from harness.cli import main; main()", "judge", *args],
-        deadline=Deadline.after(50, "harness judge"),
+        deadline=patient(50, "harness judge"),
         cwd=ROOT,
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness import process
 from harness.cli.repl import banner, variable_name
-from harness.deadline import Deadline
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -42,7 +42,7 @@ print("failed", session.failed)
 
 def program(text: str) -> process.Completed:
     """Run a program on standard input."""
-    deadline = Deadline.after(30, "the program")
+    deadline = patient(30, "the program")
     argv = [sys.executable, "-c", PROGRAM]
     return process.run(argv, deadline=deadline, stdin=text.encode(), cwd=ROOT)
 
@@ -60,7 +60,7 @@ class PromptTerminal:
 
     def wait_for(self, text: str) -> str:
         """Read until the text is shown; return all up to there, and forget it."""
-        deadline = Deadline.after(30, f"{text!r} on the terminal")
+        deadline = patient(30, f"{text!r} on the terminal")
         while text not in self.shown:
             readable, _, _ = select.select([self.controller], [], [], 0.2)
             if readable:
@@ -142,7 +142,7 @@ def test_the_banner_names_what_is_at_hand() -> None:
 @pytest.mark.parametrize("command", ["up", "repl"])
 def test_a_fault_that_does_not_exist_is_refused_at_once(command: str) -> None:
     """Before anything is built, with those that there are."""
-    deadline = Deadline.after(30, command)
+    deadline = patient(30, command)
     said = process.run([*HARNESS, command, "--fault", "x"], deadline=deadline, cwd=ROOT)
     assert said.rc == 2
     assert "no built-in fault is named 'x'" in said.stderr

@@ -14,9 +14,10 @@ import pytest
 
 from harness import process
 from harness.cli.running import RunningMachine, announce, find, running
-from harness.deadline import Deadline, poll
+from harness.deadline import poll
 from harness.errors import InputError
 from harness.runtime import runtime_directory
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def test_the_next_run_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     """A live run keeps its directory, a killed one does not."""
     argv = [sys.executable, "-c", HOLD, str(tmp_path)]
     with process.spawn(argv, stdin=process.PIPE, grace=1) as holder:
-        waited = Deadline.after(20, "the other process to hold its directory")
+        waited = patient(20, "the other process to hold its directory")
         held = poll(lambda: next(tmp_path.glob("*/held"), None), waited)
         with runtime_directory(tmp_path):
             assert held.exists()
@@ -124,6 +125,6 @@ def test_two_machines_need_a_name(tmp_path: Path) -> None:
 def test_a_held_interrupt_reaches_neither_us_nor_our_children() -> None:
     """Ctrl-C goes to the whole terminal; only the wait at the end may see it."""
     # In a process of its own: pytest's workers have threads that are not held.
-    deadline = Deadline.after(30, "the interrupted process")
+    deadline = patient(30, "the interrupted process")
     said = process.run([sys.executable, "-c", INTERRUPTED], deadline=deadline).check()
     assert said.stdout.split() == ["child", "lives,", "all", "restored"]

@@ -13,9 +13,10 @@ import pytest
 
 from harness.cli.soak import Lap, unsteady
 from harness.criteria import DECIDING
-from harness.deadline import Deadline, poll
+from harness.deadline import poll
 from harness.process import Completed, run, spawn
 from tests.offspring import offspring
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [
@@ -86,7 +87,7 @@ def lay_out(project: Path, texts: dict[str, str]) -> dict[str, str]:
 def soak(project: Path, **texts: str) -> Completed:
     """Soak the suites twice."""
     env = lay_out(project, texts)
-    deadline = Deadline.after(55, "harness soak")
+    deadline = patient(55, "harness soak")
     return run(COMMAND, deadline=deadline, cwd=project, env=env)
 
 
@@ -118,10 +119,10 @@ def test_no_run_outlives_the_command(tmp_path: Path) -> None:
     mark = f"soak-{uuid.uuid4()}"
     with spawn(COMMAND, cwd=tmp_path, env=env | {"MARK": mark}) as process:
         running = tmp_path / "running"
-        poll(lambda: running.exists() or None, Deadline.after(40, "a run"))
+        poll(lambda: running.exists() or None, patient(40, "a run"))
         process.kill()
         process.wait(10)
-        gone = Deadline.after(30, "the run to be gone")
+        gone = patient(30, "the run to be gone")
         poll(lambda: None if offspring(mark) else True, gone)
     (results,) = (tmp_path / "reports").glob("*-soak-*/01/latest/results.json")
     assert json.loads(results.read_text())["run"]["interrupted"]

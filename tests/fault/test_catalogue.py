@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.criteria import DECIDING
-from harness.deadline import Deadline
 from harness.errors import InputError
 from harness.fault import Fault, built_in, load
 from harness.fault.ingress import IngressFault
@@ -21,6 +20,7 @@ from harness.plugin.selection import Selection
 from harness.process import run
 from harness.site import Setup
 from harness.site.ingress import render
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(built_in())
@@ -60,7 +60,7 @@ def subjects() -> list[Subject]:
     """Read the markers of all tests of our suites."""
     ended = run(
         [sys.executable, "-c", COLLECT, str(ROOT / "suites")],
-        deadline=Deadline.after(50, "the suites to be collected"),
+        deadline=patient(50, "the suites to be collected"),
         cwd=ROOT,
     )
     _, mark, text = ended.stdout.partition("SUBJECTS ")

@@ -10,8 +10,8 @@ from textwrap import dedent
 import pytest
 
 from harness import report
-from harness.deadline import Deadline
 from harness.process import Completed, run
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +112,7 @@ def controls(project: Path, *args: str) -> Completed:
             "controls",
             *args,
         ],
-        deadline=Deadline.after(55, "harness controls"),
+        deadline=patient(55, "harness controls"),
         cwd=project,
         env=kept | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
@@ -142,7 +142,7 @@ def test_side_by_side_and_into_a_run(project: Path) -> None:
     assert "there is no results.json" in ended.stderr
     healthy = run(
         [sys.executable, "-m", "pytest", "suites"],
-        deadline=Deadline.after(30, "a healthy run"),
+        deadline=patient(30, "a healthy run"),
         cwd=project,
         env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.fault import load
 from harness.fleet import load_fleet
 from harness.site import open_site
 
 # Re-exported: whether this computer allows a site at all.
 from tests.site.conftest import capable as capable  # noqa: PLC0414
+from tests.waiting import patient
 
 FLEET = load_fleet(Path(__file__).parents[2] / "fleet.toml")
 OLD_IPV6 = IPv6Address("2001:db8:97::15")
@@ -26,7 +26,7 @@ def test_the_name_has_another_protocol(tmp_path: Path) -> None:
     """The right address, and one in IPv6 that a client would try first."""
     planted = load("dns-ipv6-from-upstream")
     fleet = planted.alter_spec(FLEET)
-    opening = Deadline.after(20, "a site")
+    opening = patient(20, "a site")
     with open_site(fleet.network, tmp_path / "site", deadline=opening) as site:
         assert site.dns.query(NAME, "AAAA").ipv6 == ()
         with planted.alter_network(site):
@@ -48,7 +48,7 @@ def test_the_name_misleads(tmp_path: Path, fault: str, told: set[IPv4Address]) -
     """A query gets another answer than only the final address."""
     planted = load(fault)
     fleet = planted.alter_spec(FLEET)
-    opening = Deadline.after(20, "a site")
+    opening = patient(20, "a site")
     with open_site(fleet.network, tmp_path / "site", deadline=opening) as site:
         assert site.dns.query(NAME).addresses == (FINAL,)
         with planted.alter_network(site):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.process import run
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def tracked() -> tuple[Path, ...]:
     """List the files of the project, new ones too, without what is ignored."""
     listed = run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "-co", "--exclude-standard"],
-        deadline=Deadline.after(20, "git to list files"),
+        deadline=patient(20, "git to list files"),
     )
     if listed.rc != 0:
         pytest.skip("not a git checkout")

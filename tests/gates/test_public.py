@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.deadline import Deadline
 from harness.process import Completed, run
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 INTERFACE = ROOT / "harness/__init__.py"
@@ -76,7 +76,7 @@ def test_the_interface_is_cheap() -> None:
     code = "import sys, harness; print([m for m in sys.modules if 'harness.' in m])"
     ended = run(
         [sys.executable, "-c", code],
-        deadline=Deadline.after(20, "an import of the interface"),
+        deadline=patient(20, "an import of the interface"),
         cwd=ROOT,
     )
     assert ended.stdout.strip() == "[]", ended.stderr
@@ -118,7 +118,7 @@ def contracts(tree: Path) -> Completed:
     """Check the contracts of a copy of the project."""
     return run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
-        deadline=Deadline.after(50, "the contracts of a copy"),
+        deadline=patient(50, "the contracts of a copy"),
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "200"},
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.process import run
 from tests.gates.source import tracked
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,5 +33,5 @@ def test_shellcheck_finds_nothing() -> None:
         pytest.skip("shellcheck is not installed")
     files = [str(path) for path in scripts()]
     assert len(files) > 40
-    done = run(["shellcheck", *files], deadline=Deadline.after(50, "shellcheck"))
+    done = run(["shellcheck", *files], deadline=patient(50, "shellcheck"))
     assert done.rc == 0, done.stdout

@@ -16,6 +16,7 @@ from harness.guest import agent as agent_module
 from harness.guest.agent import AgentError, AgentTransport
 from harness.guest.transport import PATH, TransportLost
 from tests.guest.agent_peer import serve
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def soon(awaited: str = "the test") -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(10, awaited)
+    return patient(10, awaited)
 
 
 def test_a_command_returns_its_output_and_status(agent: AgentTransport) -> None:
@@ -167,7 +168,7 @@ def test_who_knows_better_ends_the_wait(peer: AgentPeer) -> None:
     started = time.monotonic()
     agent = AgentTransport(peer.path, watch=watch)
     with closing(agent), pytest.raises(MachineDied):
-        agent.ping(Deadline.after(60, "the agent"))
+        agent.ping(patient(60, "the agent"))
     assert time.monotonic() - started < 5
 
 

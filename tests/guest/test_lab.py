@@ -19,6 +19,7 @@ from harness.errors import MachineError
 from harness.guest import lab
 from harness.guest.lab import Lab, LabState
 from harness.guest.script import parse
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -339,7 +340,7 @@ def test_a_killed_heartbeat_does_not_look_alive(
 
 def soon() -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(20, "the test")
+    return patient(20, "the test")
 
 
 def beaten(here: Lab, count: int) -> Heartbeat:

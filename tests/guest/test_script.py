@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import MachineError
 from harness.guest import jobs
 from harness.guest.script import ask, parse
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,6 @@ def test_a_job_that_was_killed_left_no_word(
     monkeypatch.setattr(jobs, "DIRECTORY", str(tmp_path))
     job = jobs.start(guest, "two", "echo begun; sleep 30")
     guest.execute("sh", "-c", f"until [ -s {tmp_path}/two/output ]; do :; done")
-    guest.agent.kill(int(job.pid), Deadline.after(10, "the kill"))
+    guest.agent.kill(int(job.pid), patient(10, "the kill"))
     with pytest.raises(MachineError, match="left no exit status"):
         job.wait(10)

@@ -16,6 +16,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, MachineError
 from harness.guest import ssh
 from harness.host import cache_dir
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def sshd() -> Path:
 
 def soon() -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(20, "ssh")
+    return patient(20, "ssh")
 
 
 def here(argv: object) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness import host
-from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.host import Accel, accelerator, doctor
+from tests.waiting import patient
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def behave(qemu: Path, script: str, version: str = "9.9.9") -> None:
 
 def choose(choice: Accel = Accel.AUTO) -> host.Accelerator:
     """Choose with a kernel at hand."""
-    deadline = Deadline.after(20, "the probe")
+    deadline = patient(20, "the probe")
     return host.choose_accelerator(choice, Path("/vmlinuz"), deadline)
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_answer_is_no_answer(cache: Path, text: str) -> None:
 @pytest.mark.usefixtures("qemu")
 def test_without_a_kernel_nothing_is_remembered(cache: Path) -> None:
     """TCG for now; a later run with a kernel probes."""
-    deadline = Deadline.after(20, "the probe")
+    deadline = patient(20, "the probe")
     assert host.choose_accelerator(Accel.AUTO, None, deadline).name == "tcg"
     assert not (cache / "accelerator.json").exists()
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import HarnessError
 from harness.image.disk import (
     MIB,
@@ -18,16 +17,19 @@ from harness.image.disk import (
     read_superblock,
 )
 from harness.process import run
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.deadline import Deadline
 
 SMALL = PartitionTable(boot_mib=8, root_mib=16)
 
 
 def deadline() -> Deadline:
     """Bound one run of a disk tool."""
-    return Deadline.after(20, "a disk tool")
+    return patient(20, "a disk tool")
 
 
 @pytest.fixture

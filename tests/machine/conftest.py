@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.fleet import NetworkSpec, Vm
 from harness.host import QEMU, TCG
 from harness.machine import Machine, NoHooks, launch, restore
@@ -22,6 +21,7 @@ from harness.site import Site, open_site
 from harness.site.sandbox import unshare
 from tests.machine.sector_agent import SectorAgent, serve
 from tests.qemu.sector import base_image
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def capable() -> None:
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("/dev/net/tun is missing or closed to this user")
     argv = [*unshare(rootless=os.geteuid() != 0), "true"]
-    tried = run(argv, deadline=Deadline.after(10, "namespaces"))
+    tried = run(argv, deadline=patient(10, "namespaces"))
     if tried.rc != 0:
         pytest.skip(f"namespaces are not allowed here: {tried.stderr.strip()}")
 
@@ -91,7 +91,7 @@ class Bench:
                 **options,
             ) as machine,
         ):
-            deadline = Deadline.after(20, "the guest")
+            deadline = patient(20, "the guest")
             machine.console.wait_for("saved .\n", deadline)
             yield machine, agent
 
@@ -125,7 +125,7 @@ def site(capable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     """Hold one site for all machines."""
     _ = capable
     directory = tmp_path_factory.mktemp("site")
-    deadline = Deadline.after(20, "a site")
+    deadline = patient(20, "a site")
     with open_site(NetworkSpec(), directory, deadline=deadline) as site:
         yield site
 

@@ -19,6 +19,7 @@ from harness.process import spawn
 from harness.runtime import runtime_directory, runtime_root
 from tests.offspring import offspring
 from tests.plugin.child import Child
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,14 +77,14 @@ def test_no_moment_of_a_run_leaves_anything(image: Path, tmp_path: Path) -> None
         with spawn(child.argv(*args), env=env, cwd=tmp_path) as process:
             if number % 3 == 0:  # in the middle of a machine's life, for certain
                 up.unlink(missing_ok=True)
-                poll(lambda: up.exists() or None, Deadline.after(40, "a machine"))
+                poll(lambda: up.exists() or None, patient(40, "a machine"))
             moment = Deadline.after(moments.uniform(0.0, 3.0), "the moment")
             with suppress(DeadlineExpired):
                 poll(lambda: None, moment)
             seen += any("qemu-system" in words for words in offspring(mark).values())
             process.send_signal(signal.SIGKILL)
             process.wait(10)
-            gone = Deadline.after(GONE_WITHIN_S, "all of the run to be gone")
+            gone = patient(GONE_WITHIN_S, "all of the run to be gone")
             poll(_nothing_of(mark), gone, seen=partial(_told, mark))
         assert os.listdir("/sys/class/net") == links  # noqa: PTH208
     assert seen >= MOMENTS // 3, "QEMU was there to be killed"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import (
     GuestFailure,
     GuestPanicked,
@@ -19,8 +18,10 @@ from harness.errors import (
 from harness.machine import save
 from harness.process import run
 from tests.machine.conftest import VM, Bench
+from tests.waiting import patient
 
 if TYPE_CHECKING:
+    from harness.deadline import Deadline
     from harness.site import Site
 
 START = ["init", "tap-up", "qemu"]
@@ -29,7 +30,7 @@ END = ["qemu-end", "tap-down"]
 
 def soon() -> Deadline:
     """Give up after 20 s."""
-    return Deadline.after(20, "the test")
+    return patient(20, "the test")
 
 
 # Commands and waits -----------------------------------------------------------------

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline, poll
+from harness.deadline import poll
 from harness.process import spawn
 from tests.plugin.child import Child
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ def test_interrupt_leaves_a_report(
     argv = ["setsid", *child.argv("suites", *args)]
     with spawn(argv, env=child.env(), cwd=tmp_path) as process:
         running = tmp_path / "running"
-        deadline = Deadline.after(40, "the slow test to begin")
+        deadline = patient(40, "the slow test to begin")
         poll(lambda: running.exists() or None, deadline)
         os.killpg(process.pid, number)
         rc = process.wait(20)

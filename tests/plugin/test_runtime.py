@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline, poll
+from harness.deadline import poll
 from harness.errors import HostError
 from harness.process import kill, spawn
 from harness.runtime import runtime_directory
 from tests.plugin.child import ROOT
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def test_swept_after_a_kill_and_only_then(tmp_path: Path) -> None:
     with os.fdopen(reading, "rb") as stdin, spawn(argv, stdin=stdin, env=env) as child:
         disk = poll(
             lambda: next(iter(root.glob("*/disk")), None),
-            Deadline.after(20, "another process to hold a directory"),
+            patient(20, "another process to hold a directory"),
         )
         with runtime_directory(root):
             assert disk.exists()

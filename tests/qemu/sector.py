@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline
 from harness.process import run
 from harness.qemu import Disk, MachinePlan
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def base_image(path: Path) -> Path:
     raw = path.with_suffix(".raw")
     raw.write_bytes((_CODE.ljust(510, b"\0") + b"\x55\xaa").ljust(SIZE, b"\0"))
     argv = ["qemu-img", "convert", "-O", "qcow2", str(raw), str(path)]
-    run(argv, deadline=Deadline.after(20, "a disk image")).check()
+    run(argv, deadline=patient(20, "a disk image")).check()
     return path
 
 

@@ -11,14 +11,16 @@ import pycdlib
 import pytest
 import yaml
 
-from harness.deadline import Deadline
 from harness.errors import HarnessError, InputError
 from harness.fleet import CloudInit, Vm
 from harness.process import run
 from harness.qemu import disk, seed
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.deadline import Deadline
 
 GATEWAY = IPv4Interface("10.42.97.1/24")
 
@@ -36,7 +38,7 @@ def vm(**changes: object) -> Vm:
 
 def soon() -> Deadline:
     """Give up after 20 s."""
-    return Deadline.after(20, "the test")
+    return patient(20, "the test")
 
 
 # Disk -------------------------------------------------------------------------------

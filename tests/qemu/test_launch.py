@@ -18,11 +18,12 @@ from harness.errors import GuestPanicked, LaunchFailed, MachineDied
 from harness.process import alive, run
 from harness.qemu import Emulator, launch
 from tests.qemu.sector import BANNER, READY, plan
+from tests.waiting import patient
 
 
 def soon(awaited: str = "the test") -> Deadline:
     """Give up after 20 s."""
-    return Deadline.after(20, awaited)
+    return patient(20, awaited)
 
 
 def type_keys(emulator: Emulator, keys: str) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from harness.deadline import Deadline
 from harness.errors import HostError, ProcessFailed
 from harness.image.disk import PartitionTable
 from harness.image.shelf import Shelf
@@ -22,6 +21,7 @@ from harness.reference import mirror as mirrors
 from harness.reference.builder import announcements, build
 from harness.reference.mirror import OVERRIDE
 from harness.reference.recipe import ImageRecipe
+from tests.waiting import patient
 
 STAND_IN = """#!/bin/sh
 [ "$1" = --version ] && { echo "mmdebstrap 0.1"; exit 0; }
@@ -94,9 +94,7 @@ def test_a_build_ends_on_the_shelf(
     """Image, kernel and manifest are there, and nothing is left in between."""
     said = Said()
     image = build(recipe, shelf, said, again=False)
-    info = run(
-        ["qemu-img", "info", str(image.path)], deadline=Deadline.after(9, "info")
-    )
+    info = run(["qemu-img", "info", str(image.path)], deadline=patient(9, "info"))
     assert "file format: qcow2" in info.stdout
     assert image.kernel.read_text() == "kernel"
     assert image.manifest["resolved"]["packages"] == [["a", "1", "all"]]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from nixguest import etc_tree, initrd
 
-from harness.deadline import Deadline
 from harness.process import run
+from tests.waiting import patient
 
 NIXOS = Path(__file__).parents[2] / "harness/reference/nixos"
 
@@ -109,7 +109,7 @@ def test_small_files_are_many_and_reproducible(tmp_path: Path) -> None:
         run(
             [sys.executable, str(builder)],
             env={"NIX_ATTRS_JSON_FILE": str(attrs)},
-            deadline=Deadline.after(60, "the builder"),
+            deadline=patient(60, "the builder"),
         ).check()
         files = sorted(path for path in out.rglob("*") if path.is_file())
         assert len(files) == 600
@@ -136,7 +136,7 @@ def test_pins_name_hash_and_version(tmp_path: Path) -> None:
         (debs / name).write_text(package)
     done = run(
         [sys.executable, str(NIXOS / "pin-debs"), str(pool), str(debs)],
-        deadline=Deadline.after(60, "pin-debs"),
+        deadline=patient(60, "pin-debs"),
     ).check()
     pins = json.loads(done.stdout)
     assert [pin["package"] for pin in pins] == list(names)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.reference import mirror as mirrors
 from harness.reference.mirror import (
@@ -17,9 +16,12 @@ from harness.reference.mirror import (
     parse_targets,
     parse_update,
 )
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.deadline import Deadline
 
 needs_apt = pytest.mark.skipif(
     shutil.which("apt-get") is None, reason="this computer has no apt-get"
@@ -53,7 +55,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def deadline() -> Deadline:
     """Bound one call of apt."""
-    return Deadline.after(20, "apt")
+    return patient(20, "apt")
 
 
 def test_apts_index_names_the_debian_archive() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import CheckFailed, HarnessError
 from harness.evidence import (
     Check,
@@ -23,6 +22,7 @@ from harness.evidence import (
     slug,
 )
 from harness.process import run
+from tests.waiting import patient
 
 PEM = (
     "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\nQUJD\n"
@@ -80,7 +80,7 @@ def test_checks_survive_a_crash(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     ended = run(
         [sys.executable, "-c", script, str(tmp_path)],
-        deadline=Deadline.after(30, "a process to die"),
+        deadline=patient(30, "a process to die"),
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert ended.rc == -9

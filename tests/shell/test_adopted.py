@@ -20,6 +20,7 @@ from harness.process import alive
 from harness.shell import CommandLine, UnitShell, gateway_of, read
 from tests.machine.conftest import ACCELERATOR, VM
 from tests.shell.realistic import lay_out
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def adopted(
 
 def soon() -> Deadline:
     """Give up after 20 s."""
-    return Deadline.after(20, "the test")
+    return patient(20, "the test")
 
 
 def start(machine: Machine) -> None:

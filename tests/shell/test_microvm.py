@@ -18,6 +18,7 @@ from harness.qemu import Ram, Share
 from harness.shell import HostSystem, ModuleShell, Recipe, Shares, gateway_of, shared
 from harness.site import open_site
 from tests.machine.conftest import ACCELERATOR, VM
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.qemu import MachinePlan
@@ -97,7 +98,7 @@ def test_sidecars_die_with_the_capsule(
     bench: Bench, host: HostSystem, tmp_path: Path
 ) -> None:
     """The kernel ends them; no process is left to do it one by one."""
-    deadline = Deadline.after(20, "a site")
+    deadline = patient(20, "a site")
     with open_site(NetworkSpec(), tmp_path / "site", deadline=deadline) as site:
         with (
             shared(site, host, bench.directory / "s") as shares,
@@ -158,4 +159,4 @@ def _shell(bench: Bench, shares: Shares) -> ModuleShell:
 
 def soon() -> Deadline:
     """Give up after 20 s."""
-    return Deadline.after(20, "the test")
+    return patient(20, "the test")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.fleet import Endpoint, NetworkSpec
 from harness.process import run
 from harness.site import Site, open_site
 from harness.site.sandbox import unshare
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def capable() -> None:
     Asked with a bare `unshare`, so that an error of the harness never skips a test.
     """
     argv = [*unshare(rootless=os.geteuid() != 0), "true"]
-    tried = run(argv, deadline=Deadline.after(10, "namespaces"))
+    tried = run(argv, deadline=patient(10, "namespaces"))
     if tried.rc != 0:
         pytest.skip(f"namespaces are not allowed here: {tried.stderr.strip()}")
 
@@ -46,6 +46,6 @@ def site(
     """Hold a site for the tests of a module."""
     _ = capable
     directory = tmp_path_factory.mktemp("site")
-    deadline = Deadline.after(20, "a site")
+    deadline = patient(20, "a site")
     with open_site(network, directory, deadline=deadline) as site:
         yield site

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from harness.deadline import Deadline
 from harness.fleet import Endpoint, NetworkSpec
 from harness.site import Site, open_site
 from harness.site.site import TUN
+from tests.waiting import patient
 
 NETWORK = NetworkSpec(
     hosts={"dev.example.org": IPv4Address("10.42.97.15")},
@@ -39,7 +39,7 @@ def furnish(site: Site, stack: ExitStack) -> None:
 def hold(directory: Path) -> None:
     """Hold one site until killed."""
     with ExitStack() as stack:
-        deadline = Deadline.after(20, "a site")
+        deadline = patient(20, "a site")
         site = stack.enter_context(open_site(NETWORK, directory, deadline=deadline))
         furnish(site, stack)
         tell(
@@ -61,7 +61,7 @@ def hold_again(directory: Path) -> None:
         child = os.fork()
         if child == 0:
             while True:
-                deadline = Deadline.after(20, "a site")
+                deadline = patient(20, "a site")
                 with (
                     ExitStack() as stack,
                     open_site(

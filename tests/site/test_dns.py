@@ -11,6 +11,7 @@ from harness.deadline import Deadline, poll
 from harness.errors import InputError, ProcessFailed
 from harness.process import alive, kill
 from harness.site import NO_ANSWER, Answer
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.site import Site
@@ -84,7 +85,7 @@ def test_a_dead_name_server_is_no_answer_and_no_pid(site: Site) -> None:
     kill(site.dns.pid)
 
     with pytest.raises(ProcessFailed, match="dnsmasq is not running"):
-        poll(lambda: None if site.dns.pid else True, Deadline.after(10, "its death"))
+        poll(lambda: None if site.dns.pid else True, patient(10, "its death"))
     brief = Deadline.after(0.2, "no answer")
     assert site.dns.query(NAME, deadline=brief).rcode == NO_ANSWER
     site.dns.restart()

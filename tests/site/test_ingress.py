@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import HostError, ProcessFailed
 from harness.fleet import Endpoint, Ingress
 from harness.host import nginx
 from harness.site import USER, RunningIngress, Setup, open_site
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,7 @@ def test_a_broken_configuration_says_so(
     def inject_once(setup: Setup) -> Setup:
         return replace(setup, text=f"{setup.text}nonsense;\n")
 
-    deadline = Deadline.after(20, "a site")
+    deadline = patient(20, "a site")
     with open_site(network, tmp_path / "s", deadline=deadline) as site:
         site.web_changes.append(inject_once)
         with (

@@ -13,6 +13,7 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.site import LanHost, Site
@@ -27,7 +28,7 @@ LAN = IPv4Address("10.42.97.0").packed[:3]
 
 def soon() -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(10, "the test")
+    return patient(10, "the test")
 
 
 def hosts(site: Site) -> list[LanHost]:

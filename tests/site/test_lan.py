@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.fleet import Endpoint
 from harness.site import open_site
 from harness.site.lan import Neighbour, parse_neighbours
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ OLD_MAC = "52:54:00:97:00:15"
 
 def soon(awaited: str = "the test") -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(10, awaited)
+    return patient(10, awaited)
 
 
 def test_a_service_answers_on_its_address_and_port(site: Site) -> None:

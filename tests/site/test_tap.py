@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.process import PIPE
 from harness.site.site import TUN
+from tests.waiting import patient
 
 if TYPE_CHECKING:
+    from harness.deadline import Deadline
     from harness.site import Site
 
 pytestmark = pytest.mark.skipif(
@@ -40,7 +41,7 @@ while True:
 
 def soon() -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(10, "the test")
+    return patient(10, "the test")
 
 
 def test_a_tap_is_on_the_bridge_for_the_with(site: Site) -> None:

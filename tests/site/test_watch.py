@@ -14,6 +14,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import HarnessError, ProcessFailed
 from harness.process import kill
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.site import LanHost, Site
@@ -25,7 +26,7 @@ NAME = "dev.example.org"
 
 def soon(awaited: str = "the test") -> Deadline:
     """Give up long after a healthy test has ended."""
-    return Deadline.after(10, awaited)
+    return patient(10, awaited)
 
 
 def link(host: LanHost, state: str) -> None:

@@ -75,7 +75,7 @@ def test_streams_outlive_reloads(site: Site, check: Recorder, fleet: Fleet) -> N
         public_path(site, fleet) as way,
     ):
         with site.serve(host, port):
-            visitor = _sign_in(way, check, "before")
+            visitor = _sign_in(way, check, "before the reloads")
             with visitor.events(way.name, "/events") as events:
                 first = events.read(_READ)
                 check.require(ingress.opens_stream(events.status, first))
@@ -100,7 +100,7 @@ def test_an_idle_stream_stays_open(site: Site, check: Recorder, fleet: Fleet) ->
     with (
         stand_in(site, fleet, "lab"),
         public_path(site, fleet) as way,
-        _sign_in(way, check, "before").websocket(way.name, "/echo") as websocket,
+        _sign_in(way, check, "at first").websocket(way.name, "/echo") as websocket,
     ):
         echo = websocket.echo(OPENED)
         check.require(ingress.opens_websocket(echo, OPENED, websocket.status))

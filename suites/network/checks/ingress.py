@@ -330,7 +330,7 @@ def survives_reloads(streams: Streams, expected: Sequence[int]) -> Iterator[Chec
 def reports_absence(page: Page) -> Check:
     """Check that the web VM reports that lab is down."""
     return Check(
-        "the web VM answers with a gateway error while lab is away",
+        "the web VM answers with a gateway error while lab is down",
         page.status,
         one_of(HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
         of="HTTP status",

@@ -1,4 +1,4 @@
-"""The register: what the migration promises, and how a verdict follows from tests.
+"""The register of criteria, and how a verdict follows from the outcomes of tests.
 
 Rows and ids are public; every report lists all of them. The verdict logic is pure, so
 that a report can be judged again from its recorded outcomes.
@@ -94,8 +94,8 @@ REGISTER: tuple[Criterion, ...] = (
         "switch-keeps-sessions",
         "a nixos-rebuild switch that changes lab.service keeps lab sessions alive",
         "same tmux server, same session processes, unbroken heartbeat in them and in"
-        " what they run beside lab, a terminal that attaches, while lab itself really"
-        " restarted and is healthy again",
+        " their processes outside lab's unit, a terminal that attaches, while lab"
+        " itself restarted and is healthy again",
         decides=True,
     ),
     Criterion(
@@ -174,15 +174,15 @@ REGISTER: tuple[Criterion, ...] = (
     Criterion(
         "swap-retires-old",
         "the old VM is gone after the swap",
-        "no process, image, state directory, tap or lease left, nobody holds a removed"
-        " file, nothing comes back, only dev answers, weight on the new unit",
+        "no process, image, state directory, tap or lease left, no removed file held"
+        " open, no restart, only dev answers, weight on the new unit",
     ),
     Criterion(
         "ingress-auth",
         "the public path to lab still asks for authentication",
-        "no session, no lab, before and after the swap; ingress and LAN path reach lab"
-        " on the final address; who came is what the portal says; streams outlive a"
-        " reload",
+        "no access without a session, before and after the swap; web VM and LAN client"
+        " reach lab on the final address; Remote-User is the portal's; streams survive"
+        " a reload",
     ),
     Criterion(
         "swap-rollback",
@@ -191,13 +191,13 @@ REGISTER: tuple[Criterion, ...] = (
     ),
     Criterion(
         "checkout-sops",
-        ".sops.yaml knows dev's key and its secrets file",
+        ".sops.yaml contains dev's key and its secrets file",
         "static check of the checkout",
         needs=_CHECKOUT,
     ),
     Criterion(
         "checkout-fleet",
-        "fleet.nix carries dev's public key",
+        "fleet.nix contains dev's public key",
         "static check of the checkout",
         needs=_CHECKOUT,
     ),
@@ -209,13 +209,13 @@ REGISTER: tuple[Criterion, ...] = (
     ),
     Criterion(
         "checkout-cpu-priorities",
-        "cpu-priorities.nix puts the weight on the new unit",
+        "cpu-priorities.nix sets the weight of the new unit",
         "static check of the checkout",
         needs=_CHECKOUT,
     ),
     Criterion(
         "checkout-wrapper-gone",
-        "the microvm wrapper of dev and its configuration are gone",
+        "the microvm wrapper of dev and its configuration are removed",
         "static check of the checkout",
         needs=_CHECKOUT,
     ),

@@ -1,4 +1,4 @@
-"""Points in time to give up at, and the only sleep in the harness."""
+"""Deadlines: the points in time at which a wait ends; the only sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every exception the harness raises, in two worlds that never meet.
+"""Every exception of the harness: the subject's and the instrument's are separate.
 
     Exception
     ├── HarnessError              the instrument broke: the verdict is `broken`

@@ -1,4 +1,4 @@
-"""Where machines live while a test runs: short, private, swept when their run died.
+"""Run directories: short, private, deleted by a later run when theirs was killed.
 
 Short, because a Unix socket's path has 107 bytes at most. On a disk rather than under
 `$XDG_RUNTIME_DIR`, which is memory: machines' disks grow here.

@@ -1,4 +1,4 @@
-"""What a verdict rests on: checks made of facts, and what a test keeps of its evidence.
+"""Evidence: checks made of facts, and the notes, files and series of a test.
 
 A test makes `Check`s of what it observed (most often by the pure functions of its
 suite's `checks.py`) and hands them to its `Recorder`, the fixture `check`.

@@ -1,7 +1,7 @@
-"""Negative controls: known-bad variants of the system that the suites must tell.
+"""Fault injection: known-bad variants of the system that the suites must detect.
 
-A fault changes the world (spec, command line, guest, LAN), never a suite. `load` finds
-ours by name and anybody's by `FILE:CLASS`; both subclass `Fault`.
+A fault changes the system (fleet, command line, guest, LAN), never a suite. `load` gets
+a built-in one by its name and any other by `FILE:CLASS`; both subclass `Fault`.
 """
 
 from harness.fault.base import Fault, must_fail

@@ -39,11 +39,11 @@ class Fault:
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    """Where it went wrong for somebody, such as nixpkgs#189966."""
+    """Where this really happened, such as nixpkgs#189966."""
     expects: ClassVar[Mapping[str, frozenset[str]]] = NOTHING
     """Criterion → names of checks; one of them at least must be among the failed."""
     explained: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Criteria that may fail beside the expected ones, each with the reason why."""
+    """Criteria that may fail besides the expected ones, each with the reason."""
     criteria: ClassVar[tuple[str, ...]] = ()
     """Criteria whose tests run under it; empty for those of `expects`."""
     scenario: ClassVar[str | tuple[str, ...]] = ()

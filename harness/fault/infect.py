@@ -1,4 +1,4 @@
-"""Ways for a conversion to leave a machine that nobody reaches, or another one."""
+"""Conversions that leave an unreachable machine, or another one."""
 
 from __future__ import annotations
 

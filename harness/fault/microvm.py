@@ -1,7 +1,7 @@
-"""The old world: what the migration leaves behind, as one variant of the system.
+"""The microvm: the state before the migration, as a variant of the system.
 
-Nothing in the guest is broken here. It is a guest of astro/microvm.nix, and a host that
-does what hosts do: boot what it has, and collect what it has no root for.
+Nothing in the guest is broken here. It is a guest of astro/microvm.nix, on a host that
+boots its own kernel and collects the store paths for which it has no root.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Seen:
     """What a run under a fault says about one criterion.
 
-    `failed_checks` are the names of the checks that did not hold; `broken` tells that
-    the instrument failed in one of its tests, whatever the others say.
+    `failed_checks` are the names of the checks that did not hold; `broken` is true when
+    the instrument failed in one of its tests, with any result of the others.
     """
 
     criterion: str
@@ -33,7 +33,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What came of a fault; `collateral` has only what nobody explained."""
+    """The result of a control; `collateral` has only unexplained criteria."""
 
     verdict: ControlVerdict
     failed: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a run is about: the fleet spec, parsed once at the door.
+"""The fleet file as frozen models, parsed and validated once.
 
 `load_fleet` reads a file; inside the harness there are only these frozen models.
 """

@@ -1,4 +1,4 @@
-"""What this computer can do: its programs and caches, an accelerator, a diagnosis."""
+"""This computer: its programs and caches, the accelerator, a diagnosis."""
 
 from harness.host.accelerator import (
     TCG,

@@ -227,7 +227,7 @@ class Machine(Commands):
     def _await_reset(self, mark: int, deadline: Deadline) -> str:
         """Wait for QEMU's reset, and return its reason.
 
-        Raises GuestFailure where QEMU ends in its place and nothing starts it again.
+        Raises GuestFailure where QEMU ends instead and nothing starts it again.
         """
         qmp = self.qmp()
         try:

@@ -1,4 +1,4 @@
-"""A person's way in: ssh with a key of one's own, from the LAN's client side."""
+"""A user's login: ssh with its own key, from the LAN client."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Enter(Protocol):
 
 
 class Ended(Protocol):
-    """A process whose end can be asked for, whoever its parent is."""
+    """A process whose end can be awaited, also by a process that is not its parent."""
 
     pid: int
     returncode: int | None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ResultModel(BaseModel):
-    """Frozen, and strict about keys it does not know."""
+    """The base of all parts: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -36,20 +36,25 @@ class RunSummary(ResultModel):
     """Where a run's results come from."""
 
     id: str
+    """The report's directory, such as `20261125T101500Z-3f2a`."""
     started: str
     """UTC, ISO 8601."""
     duration_s: float
+    """Wall-clock time of the whole run, seconds."""
     commit: str = ""
     """Git commit of the harness, with `+changes` when files differed from it."""
     guest: str = ""
     """`reference`, or the path of the guest image given."""
     accel: str = ""
+    """`kvm` or `tcg`."""
     accel_reason: str = ""
     """Why this accelerator was chosen."""
     qemu: str = ""
+    """QEMU's version."""
     speed_factor: float = 1.0
-    """How much more patient deadlines were than on a computer with KVM."""
+    """The factor of all deadlines: 1 under KVM, more under TCG."""
     spec_digest: str = ""
+    """SHA-256 of the fleet, defaults included."""
     images: dict[str, str] = {}
     """Name and digest of every base image used."""
     scaled: tuple[str, ...] = ()
@@ -59,26 +64,32 @@ class RunSummary(ResultModel):
     selection: str = ""
     """The paths and expressions that selected the tests."""
     interrupted: bool = False
+    """Whether the run was interrupted."""
     fault: str = ""
-    """The fault this run was made under, if any."""
+    """The fault that was injected, if any."""
     unrun: tuple[str, ...] = ()
-    """Tests that were selected and never got their turn."""
+    """Tests that were selected and did not run."""
     uncollected: tuple[str, ...] = ()
-    """Files whose tests could not even be listed, and why."""
+    """Files whose tests could not be collected, and why."""
 
 
 class CriterionResult(ResultModel):
     """One row of the register."""
 
     id: str
+    """Its id in the register."""
     title: str = ""
+    """The promise."""
     decides: bool = False
-    """Whether the exit status of a full run rests on it."""
+    """Whether it is required: it decides the exit status of a full run."""
     verdict: Verdict
+    """`pass`, `fail`, `broken` or `not-run`."""
     reason: str
+    """The failed check and its facts, or why nothing was judged."""
     duration_s: float = 0.0
+    """Sum of its tests, seconds."""
     tests: tuple[str, ...] = ()
-    """Node ids of the tests that were to judge it."""
+    """Node ids of its tests."""
     evidence: tuple[str, ...] = ()
     """Paths relative to this file."""
 
@@ -87,27 +98,33 @@ class CheckResult(ResultModel):
     """One named check of a test: a relation between two facts decides it."""
 
     name: str
+    """The fact that it states."""
     ok: bool
+    """Whether it held."""
     reason: str = ""
     """What was expected and what was seen, in words that are true in either case."""
     at: float = 0.0
     """Seconds since the test began."""
     required: bool = False
-    """Whether the test ends where it does not hold, with nothing judged after it."""
+    """Whether the test ends where it does not hold."""
     of: str = ""
-    """What was looked at, such as `boot ID`."""
+    """What `seen` and `expected` are, such as `boot ID`."""
     during: str = ""
-    """The event at which it was looked at."""
+    """The event at which it was seen."""
     relation: Relation | None = None
-    """How `seen` has to stand to `expected`; null in reports of older versions."""
+    """The required relation of `seen` to `expected`; null in older reports."""
     expected: Any = None
+    """The expected value."""
     expected_unit: str = ""
+    """Its unit."""
     budget: str = ""
     """The entry of [budgets] that `expected` is."""
     seen: Any = None
+    """The observed value."""
     unit: str = ""
+    """Its unit."""
     facts: dict[str, Any] = {}
-    """Further facts that help to read it, by name."""
+    """Further facts, by name."""
 
     @property
     def check(self) -> Check | None:
@@ -123,14 +140,23 @@ class TestResult(ResultModel):
     __test__ = False
 
     nodeid: str
+    """pytest's node id."""
     outcome: RanOutcome
+    """`passed`, `failed`, `broken` or `skipped`."""
     reason: str = ""
+    """Why it did not pass."""
     duration_s: float = 0.0
+    """Setup, call and teardown, seconds."""
     criteria: tuple[str, ...] = ()
+    """Ids of the criteria that it judges."""
     stage: str | None = None
+    """The stage of its machine."""
     worker: str = ""
+    """The xdist worker that ran it."""
     checks: tuple[CheckResult, ...] = ()
+    """Its checks, in the order in which they were made."""
     notes: tuple[str, ...] = ()
+    """Sentences for the reader."""
     evidence: tuple[str, ...] = ()
     """Paths relative to this file."""
     machines: tuple[str, ...] = ()
@@ -141,23 +167,32 @@ class ControlResult(ResultModel):
     """One known-bad (or harmless) variant of the system, judged by the same suites."""
 
     id: str
+    """The fault's name."""
     title: str = ""
+    """Its story."""
     expects: tuple[str, ...]
+    """Ids of the criteria that must fail; empty for a benign variant."""
     failed: tuple[str, ...]
+    """Ids of the criteria that failed."""
     verdict: ControlVerdict
-    """`quiet` and `noisy` are for harmless variants: nothing failed, something did."""
+    """`caught`, `missed` or `broken`; `quiet` or `noisy` for a benign variant."""
     collateral: tuple[str, ...] = ()
+    """Unexpected criteria that failed and that the fault does not explain."""
     check: str = ""
     """Name of the check that failed."""
     reason: str = ""
+    """Why the fault was not caught."""
 
 
 class Spread(ResultModel):
     """A measured distribution."""
 
     p50: float
+    """The median."""
     p95: float
+    """The 95th percentile, interpolated."""
     n: int = 0
+    """Number of values."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -171,8 +206,11 @@ class Timings(ResultModel):
     """How fast the instrument was; null where this run did not measure it."""
 
     cold_boot_s: float | None = None
+    """From QEMU's start to the first answer of the guest, seconds."""
     restore_s: Spread | None = None
+    """From the start of a restore until the test has its machine, seconds."""
     exec_ms: Spread | None = None
+    """One command in the guest, milliseconds."""
 
 
 class Results(ResultModel):
@@ -192,9 +230,9 @@ class Results(ResultModel):
     @property
     def satisfied(self) -> bool:
         """Whether nothing went wrong and, in a full run, all that decide passed."""
-        spoiled = any(test.outcome.bad for test in self.tests)
+        bad = any(test.outcome.bad for test in self.tests)
         undecided = any(self.verdict(c) is not Verdict.PASS for c in DECIDING)
-        return not (spoiled or self.run.uncollected or (self.run.full and undecided))
+        return not (bad or self.run.uncollected or (self.run.full and undecided))
 
 
 def dump(results: Results) -> str:

@@ -1,8 +1,8 @@
-"""A machine of the old world: a host's kernel and a host's store, until it ends.
+"""The host of a microvm: its kernel, its store, and the virtiofsd of each share.
 
-What the host gives lies in a directory of its own (`HostSystem.read`) and is never
-written to: each machine sees the store through a layer that is gone with the site, so
-that a host may collect its garbage under one guest and no other notices.
+The host's files are in one directory (`HostSystem.read`), which is never written to:
+each machine sees the store through a layer that ends with the site, so that a host's
+garbage collection under one guest affects no other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stand-in for fw and its LAN: a sandbox that nothing leaves.
+"""fw and its LAN in a sandbox that no packet leaves.
 
 `open_site` is the door; everything else hangs on the `Site` it yields.
 """

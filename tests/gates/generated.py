@@ -231,13 +231,15 @@ def results() -> str:
     """List every field of `results.json` from its JSON Schema."""
     text = (ROOT / "harness/report/results.schema.json").read_text()
     schema = json.loads(text)
-    parts = []
-    for key, value in schema["properties"].items():
-        model = _model(schema, value)
-        if model is not None:
-            head = f"{key}[]" if value.get("type") == "array" else key
-            parts.append(f"### `{head}`\n\n{_described(model)}\n" + _keys(model))
-    return "\n".join(parts)
+    return "\n".join(_fields(schema, schema, ""))
+
+
+def _fields(schema: dict[str, Any], model: dict[str, Any], path: str) -> Iterator[str]:
+    for key, value in model["properties"].items():
+        if inner := _model(schema, value):
+            head = f"{path}{key}" + ("[]" if value.get("type") == "array" else "")
+            yield f"### `{head}`\n\n{_described(inner)}\n" + _keys(inner)
+            yield from _fields(schema, inner, f"{head}.")
 
 
 def _described(model: dict[str, Any]) -> str:

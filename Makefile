@@ -26,7 +26,7 @@ help: ## what there is
 accept: packages $(READY) ## judge the VMs; installs missing packages first
 	$(JUDGE) $(SUITES) $(ARGS)
 ifeq ($(ARGS),)
-	@echo "Now the judges: each deciding criterion must fail when it has to"
+	@echo "Now fault injection: the suites must detect one fault for each required criterion"
 	$(BIN)/harness controls --fast --jobs $(JOBS) --into reports/latest
 endif
 

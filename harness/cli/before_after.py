@@ -80,7 +80,7 @@ def before_after(
 
 
 def selection(without: Sequence[str] | dict[str, str]) -> list[str]:
-    """Select the fastest test of each deciding criterion, but for those named."""
+    """Select the fastest test of each required criterion, but for those named."""
     chosen = [c for c in DECIDING if c not in without]
     return ["--fastest", *(word for c in chosen for word in ("--criterion", c))]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """What one run said: the verdict of each deciding criterion, and of each test."""
+    """What one run said: the verdict of each required criterion, and of each test."""
 
     criteria: dict[str, str]
     tests: dict[str, str]

@@ -51,9 +51,9 @@ def headline(results: Results) -> tuple[str, str]:
     deciding = [c for c in results.criteria if c.decides]
     passed = [c for c in deciding if c.verdict == "pass"]
     if deciding and len(passed) == len(deciding):
-        return f"All {len(deciding)} deciding criteria passed.", "pass"
+        return f"All {len(deciding)} required criteria passed.", "pass"
     others = Counter(str(c.verdict) for c in deciding if c not in passed)
     rest = ", ".join(f"{n} {word}" for word, n in sorted(others.items()))
-    text = f"{len(passed)} of {len(deciding)} deciding criteria passed; {rest}."
+    text = f"{len(passed)} of {len(deciding)} required criteria passed; {rest}."
     worst = next((w for w in ("fail", "broken", "not-run") if w in others), "not-run")
     return text, worst

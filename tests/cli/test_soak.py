@@ -70,7 +70,7 @@ ENDLESS = """
 
 
 def lay_out(project: Path, texts: dict[str, str]) -> dict[str, str]:
-    """Write a suite for each deciding criterion; return the environment for a run."""
+    """Write a suite for each required criterion; return the environment for a run."""
     (project / "pytest.ini").write_text(
         "[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider -p timeout"
         " -p xdist -p harness.plugin\n"

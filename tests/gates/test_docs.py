@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
 from harness.process import run
 from tests.gates.generated import PAGES, ROOT, command_helps, renewed
-from tests.gates.source import tracked
+from tests.gates.source import modules, tracked
 
 PROSE = sorted(
     path.relative_to(ROOT)
@@ -177,3 +178,16 @@ def test_tracked_pages_are_all_judged() -> None:
     """No Markdown file of the project escapes these tests."""
     known = {ROOT / page for page in PROSE}
     assert {path for path in tracked() if path.suffix == ".md"} - known == set()
+
+
+def test_classes_in_the_glossary_exist() -> None:
+    """A class that the glossary names in brackets is one of the harness."""
+    known = {
+        node.name
+        for _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    named = set(re.findall(r"\(`([A-Z]\w+)`\)", read(Path("GLOSSARY.md"))))
+    assert len(named) >= 5
+    assert named - known == set()

@@ -30,7 +30,7 @@ def ended(*outcomes: Outcome) -> list[Judged]:
 
 
 def test_the_five_decide() -> None:
-    """Exactly the register's five deciding rows rest the exit status on them."""
+    """Exactly the register's five required rows decide the exit status."""
     assert DECIDING == (
         "switch-keeps-sessions",
         "reboot-boots-guest-kernel",

@@ -121,7 +121,7 @@ def test_controls_are_shown(page: HtmlPage) -> None:
 
 def test_headline_counts_the_five(page: HtmlPage) -> None:
     """The first sentence says what was decided."""
-    expected = "1 of 5 deciding criteria passed; 1 broken, 1 fail, 2 not-run."
+    expected = "1 of 5 required criteria passed; 1 broken, 1 fail, 2 not-run."
     assert expected in page.words
 
 

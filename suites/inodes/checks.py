@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fits_a_store(now: InodeSample, budgets: Budgets) -> Iterator[Check]:
-    """Hold one file system to its share in use and to its bytes per inode."""
+    """Check the share of inodes in use of a file system, and its bytes per inode."""
     yield Check(
         "bytes per inode fit a Nix store",
         Quantity(now.bytes_per_inode, "bytes"),
@@ -34,7 +34,7 @@ def fits_a_store(now: InodeSample, budgets: Budgets) -> Iterator[Check]:
 def stays_level(
     rest: Sequence[InodeSample], full: Sequence[InodeSample], budgets: Budgets
 ) -> Iterator[Check]:
-    """Hold one file system to its growth, and to room for more generations.
+    """Check the growth of a file system, and its room for more generations.
 
     `rest` was sampled before the first cycle and after each collection, `full` after
     each deployment.
@@ -63,14 +63,14 @@ def stays_level(
 
 
 def cleaned_up(leftovers: Mapping[str, int]) -> Check:
-    """Hold onboarding to having removed the old root; `leftovers` counts inodes."""
+    """Check that onboarding removed the old root; `leftovers` counts inodes."""
     return Check(
         "nothing of the old root is left", leftovers, absent(), of="inodes by directory"
     )
 
 
 def collected(generations: int) -> Check:
-    """Hold `nix-collect-garbage -d` to leaving the current generation alone."""
+    """Check that `nix-collect-garbage -d` leaves the current generation only."""
     return Check(
         "old generations are collected",
         generations,
@@ -85,7 +85,7 @@ def survives_exhaustion(
     before: tuple[SystemState, LabState],
     after: tuple[SystemState, LabState],
 ) -> Iterator[Check]:
-    """Hold a deployment that runs out of inodes to cost no more than itself."""
+    """Check that running out of inodes costs no more than the deployment."""
     (system, lab), (system_after, lab_after) = before, after
     yield Check(
         "a deployment that runs out of inodes fails",
@@ -119,5 +119,5 @@ def survives_exhaustion(
 
 
 def recovers(step: str, rc: int, output: str) -> Check:
-    """Hold a command after the exhaustion, `step` says which, to its success."""
+    """Check that a command after the exhaustion succeeds; `step` says which."""
     return Check(step, rc, 0, of="exit status", output=output)

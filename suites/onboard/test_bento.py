@@ -166,7 +166,7 @@ def _observe(host: Enrolled, pull: Pull) -> checks.Pulled:
 
 
 def _judge_unchanged(dev: Machine, check: Recorder, first: Before, during: str) -> None:
-    """Demand the same generation, then hold lab to its process.
+    """Require the same generation, then check lab's process.
 
     Another generation may have no lab that could be asked.
     """

@@ -97,14 +97,14 @@ def test_power_cut_during_the_conversion(
 
 
 def _log_in(terminal: Terminal, check: Recorder, during: str) -> None:
-    """Hold the console to a login, where it answers at all."""
+    """Check a login on the console, where it answers at all."""
     if check(checks.console_answers(during, [terminal.silence()])):
         login, boot_id = terminal.log_in(), terminal.dev.boot_id
         check(checks.logs_in(during, login, boot_id))
 
 
 def _files(dev: Machine, site: Site, check: Recorder) -> None:
-    """Hold what was written to disk and network: a wrong disk is never rebooted."""
+    """Check what was written against disk and network; stop at a wrong disk."""
     files = written(dev)
     check.require(checks.names_the_disk(files))
     check(checks.files_match(files, dev.vm, site.network.gateway))

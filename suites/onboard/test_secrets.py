@@ -63,7 +63,7 @@ def test_secrets_survive_a_reboot(dev: Machine, check: Recorder, fleet: Fleet) -
 def _judge(
     check: Recorder, vault: Vault, during: str, rebuilt: Rebuild, sealed: Sealed
 ) -> checks.Deployed:
-    """Hold a switch to having deployed a sealed value; return what was seen."""
+    """Check that a switch deployed a sealed value; return what was seen."""
     deployed = vault.observe(rebuilt)
     check(checks.switches(during, rebuilt))
     check.require(checks.decrypts(during, deployed.state))
@@ -115,7 +115,7 @@ def _judge_lab_without_key(dev: Machine, check: Recorder, fleet: Fleet) -> None:
 
 
 def _master_key(dev: Machine, check: Recorder, fleet: Fleet) -> Secret:
-    """Demand what onboarding left: lab's own secret, readable by lab alone."""
+    """Require lab's own secret from onboarding, readable by lab alone."""
     state = dev.secrets.state()
     check.require(checks.master_key_present("after onboarding", state))
     found = state.files[MASTER_KEY]

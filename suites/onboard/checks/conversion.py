@@ -97,7 +97,7 @@ class CleanUp:
 
 
 def console_answers(during: str, silences: Sequence[str]) -> Check:
-    """Hold the console to a prompt after each Enter; a silence is what was missed."""
+    """Check for a prompt after each Enter; a silence says what was missed."""
     return Check(
         "the serial console answers",
         [silence for silence in silences if silence],
@@ -109,7 +109,7 @@ def console_answers(during: str, silences: Sequence[str]) -> Check:
 
 
 def logs_in(during: str, login: Login, boot_id: str) -> Check:
-    """Hold a login to a shell of this boot."""
+    """Check that a login reaches a shell of this boot."""
     return Check(
         "root can log in on the serial console",
         login.boot_id,
@@ -122,7 +122,7 @@ def logs_in(during: str, login: Login, boot_id: str) -> Check:
 
 
 def succeeds(name: str, done: CommandResult) -> Check:
-    """Hold the conversion to its exit status and to its last message."""
+    """Check the exit status of a conversion and its last message."""
     return Check(
         name,
         {"exit status": done.rc, "reported as done": _DONE in done.stdout},
@@ -132,7 +132,7 @@ def succeeds(name: str, done: CommandResult) -> Check:
 
 
 def names_the_disk(written: Written) -> Iterator[Check]:
-    """Hold hardware-configuration.nix to file systems that the next boot can find."""
+    """Check that hardware-configuration.nix has file systems that exist."""
     for mount, devices in written.devices.items():
         pattern = rf'fileSystems\."{mount}" = {{[^}}]*device = "([^"]+)"'
         found = re.search(pattern, written.hardware)
@@ -145,7 +145,7 @@ def names_the_disk(written: Written) -> Iterator[Check]:
 
 
 def files_match(written: Written, vm: Vm, gateway: IPv4Address) -> Iterator[Check]:
-    """Hold what the conversion wrote to what disk and network are."""
+    """Check what the conversion wrote against disk and network."""
     yield Check(
         "the boot loader is installed on the disk that boots",
         re.findall(r'device = "([^"]*)"', written.hardware),
@@ -180,7 +180,7 @@ def network_returns(
     *,
     answered: bool,
 ) -> Iterator[Check]:
-    """Hold the machine to its address after its first boot, within a reboot's time."""
+    """Check that the machine has its address again, within a reboot's time."""
     yield Check(
         "ssh answers on the LAN after the first boot",
         answered,
@@ -197,7 +197,7 @@ def network_returns(
 
 
 def is_nixos(now: Converted, before: Identity) -> Iterator[Check]:
-    """Hold a machine to being a NixOS, booted by its own loader, and still itself."""
+    """Check that a machine is a NixOS, booted by its own loader, and still itself."""
     booted, profile = now.state.booted, now.state.profile
     new = profile.path if profile else "a system profile"
     yield Check(
@@ -255,7 +255,7 @@ def _files(files: Sequence[str]) -> Iterator[Check]:
 
 
 def keeps_identity(now: Identity, before: Identity) -> Iterator[Check]:
-    """Hold the old system to being itself after a power cut."""
+    """Check that the old system is the same after a power cut."""
     yield Check(
         "the old system keeps its identity after a power cut",
         {"machine-id": now.machine_id, "ssh host keys": now.host_keys},
@@ -264,7 +264,7 @@ def keeps_identity(now: Identity, before: Identity) -> Iterator[Check]:
 
 
 def frees(clean_up: CleanUp, budgets: Budgets) -> Iterator[Check]:
-    """Hold the disk to getting back nearly all that /old-root had."""
+    """Check that the disk gets back nearly all that /old-root had."""
     before, after = clean_up.before, clean_up.after
     inodes = before.used - after.used
     yield Check(
@@ -287,7 +287,7 @@ def frees(clean_up: CleanUp, budgets: Budgets) -> Iterator[Check]:
 
 
 def store_whole(verified: Verification) -> Check:
-    """Hold the store to agreeing with its database after a power cut."""
+    """Check that the store agrees with its database after a power cut."""
     return Check(
         "the store is whole after an interrupted conversion",
         verified.clean,

@@ -42,7 +42,7 @@ class Host:
 
 
 def lab_unit(lab: LabState, user: str) -> Iterator[Check]:
-    """Hold lab's unit, as systemd has loaded it, to what its sessions depend on."""
+    """Check lab's unit, as systemd has loaded it, for what sessions depend on."""
     for key, value in _LAB_UNIT.items():
         yield Check(f"lab has {key}={value}", lab.properties.get(key), value, of=key)
     yield Check("lab runs as its own user", lab.properties.get("User"), user, of="User")
@@ -56,7 +56,7 @@ def lab_unit(lab: LabState, user: str) -> Iterator[Check]:
 
 
 def lab_healthy(name: str, lab: LabState, during: str = "") -> Check:
-    """Hold lab to being active and to a page that names its sessions."""
+    """Check that lab is active and that its page names its sessions."""
     expected = {"unit": "active", "HTTP status": 200, "sessions not listed": ()}
     seen = (lab.active_state, lab.status, lab.unlisted)
     parts = dict(zip(expected, seen, strict=True))
@@ -64,7 +64,7 @@ def lab_healthy(name: str, lab: LabState, during: str = "") -> Check:
 
 
 def host_configuration(host: Host, user: str) -> Iterator[Check]:
-    """Hold the host to the plan: timers, a bento that never reboots, no borg."""
+    """Check the host against the plan: timers, a bento without reboots, no borg."""
     timers = [unit for unit in host.units if unit.endswith(".timer")]
     for name in _TIMERS:
         yield Check(f"{name} is loaded", timers, contains(name), of="loaded timers")
@@ -106,13 +106,13 @@ def host_configuration(host: Host, user: str) -> Iterator[Check]:
 
 
 def services_named(fleet: Fleet) -> Check:
-    """Hold the spec to naming a service at least, or nothing would be asked."""
+    """Check that the spec names a service, or nothing would be asked."""
     named = list(fleet.network.services)
     return Check("the spec names services", named, present(), of="[network.services]")
 
 
 def answers(name: str, endpoint: Endpoint, asked: CommandResult) -> Check:
-    """Hold a service to its answer to a GET from dev."""
+    """Check that a service answers a GET from dev."""
     return Check(
         f"{name} answers with HTTP status 200",
         asked.stdout.partition("\n")[0],

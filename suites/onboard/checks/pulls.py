@@ -52,7 +52,7 @@ class Pulled:
 
 
 def stays_up(pull: Pull, before: str, boot_id: str) -> Check:
-    """Demand the same boot: nothing can be judged on a host that rebooted."""
+    """Check that the host is in the same boot: after a reboot nothing can be judged."""
     return Check(
         "a pull does not reboot the host",
         {"boot ID": boot_id, "reset": pull.rebooted},
@@ -62,7 +62,7 @@ def stays_up(pull: Pull, before: str, boot_id: str) -> Check:
 
 
 def fetches(pull: Pull) -> Check:
-    """Demand that a pull got what the server has: it is there and knows this host."""
+    """Check that a pull got what the server has: it is there and knows this host."""
     return Check(
         "a pull fetches and builds what the server has",
         _lines(pull, _BUILDS),
@@ -75,7 +75,7 @@ def fetches(pull: Pull) -> Check:
 
 
 def deploys(now: Pulled, change: str) -> Iterator[Check]:
-    """Hold a pull to having deployed, and to agreeing with itself on what runs."""
+    """Check that a pull deployed a change, and that all agree on what runs."""
     pull = now.pull
     yield Check(
         "a pull survives the switch that it runs",
@@ -107,7 +107,7 @@ def deploys(now: Pulled, change: str) -> Iterator[Check]:
 
 
 def idles(pull: Pull, before: SystemState, after: SystemState) -> Iterator[Check]:
-    """Hold a pull without news to changing nothing."""
+    """Check that a pull without news changes nothing."""
     during = "a pull without news"
     yield Check(
         "a pull without news succeeds",
@@ -133,7 +133,7 @@ def idles(pull: Pull, before: SystemState, after: SystemState) -> Iterator[Check
 
 
 def is_scheduled(timer: Mapping[str, str]) -> Iterator[Check]:
-    """Hold bento's timer, by systemd's properties, to a next time."""
+    """Check, by systemd's properties, that bento's timer has a next time."""
     yield Check(
         "bento's timer is active",
         timer.get("ActiveState"),
@@ -151,7 +151,7 @@ def is_scheduled(timer: Mapping[str, str]) -> Iterator[Check]:
 def fails_on_bad_configuration(
     during: str, now: Pulled, change: str, unit: str
 ) -> Iterator[Check]:
-    """Hold a pull that cannot be built to failing visibly and to trying again."""
+    """Check that a pull that cannot be built fails visibly and is tried again."""
     yield Check(
         "a configuration that cannot be built is tried again",
         _lines(now.pull, _BUILDS),
@@ -179,7 +179,7 @@ def fails_on_bad_configuration(
 
 
 def leaves_system(during: str, before: SystemState, after: SystemState) -> Check:
-    """Demand the same generation, now and for the next boot.
+    """Check that the generation is the same, now and for the next boot.
 
     Another generation may have no lab that could be asked.
     """
@@ -196,7 +196,7 @@ def leaves_system(during: str, before: SystemState, after: SystemState) -> Check
 
 
 def leaves_lab(during: str, before: LabState, after: LabState) -> Iterator[Check]:
-    """Hold a pull that deploys nothing to leaving lab's process alone."""
+    """Check that a pull that deploys nothing leaves lab's process alone."""
     yield Check(
         "a pull that deploys nothing leaves lab's process alone",
         after.main_pid,
@@ -213,7 +213,7 @@ def keeps_sessions(
     hearts: Mapping[str, Heartbeat],
     budgets: Budgets,
 ) -> Iterator[Check]:
-    """Hold the switch of a pull, which restarted lab, to leaving its sessions alone."""
+    """Check that a pull whose switch restarts lab leaves its sessions alone."""
     during = "a pull that restarts lab"
     yield sessions_unchanged(before.sessions, after.sessions, during=during)
     for name, heart in hearts.items():
@@ -222,12 +222,12 @@ def keeps_sessions(
 
 
 def heals(during: str, lab: LabState) -> Check:
-    """Hold lab to being well after a pull that deploys."""
+    """Check that lab is healthy after a pull."""
     return lab_healthy("lab is healthy after a pull", lab, during)
 
 
 def takes_turns(refused: CommandResult, ended: Rebuild, unit: str) -> Iterator[Check]:
-    """Hold two switches at once to one that goes on and one that is refused.
+    """Check that of two switches at once one goes on and one is refused.
 
     The first may well end with 4, because a unit failed meanwhile: the pull.
     """
@@ -254,7 +254,7 @@ def takes_turns(refused: CommandResult, ended: Rebuild, unit: str) -> Iterator[C
 
 
 def loses_race(now: Pulled, change: str) -> Iterator[Check]:
-    """Hold a pull that found the lock taken to failing, and to trying again later."""
+    """Check that a pull that found the lock taken fails and is tried again later."""
     during = "a manual switch at the same time"
     yield Check(
         "a pull that finds the lock taken fails",

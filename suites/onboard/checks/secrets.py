@@ -34,7 +34,7 @@ class Deployed:
 
 
 def switches(during: str, rebuilt: Rebuild) -> Check:
-    """Hold a switch that brings a secret to its success."""
+    """Check that a switch with a secret succeeds."""
     return Check(
         "the switch that deploys the secret succeeds",
         rebuilt.rc,
@@ -46,7 +46,7 @@ def switches(during: str, rebuilt: Rebuild) -> Check:
 
 
 def decrypts(during: str, state: SecretsState) -> Check:
-    """Demand a decrypted file: without it nothing else can be judged."""
+    """Check that the file is decrypted: without it nothing else can be judged."""
     return Check(
         "the secret is decrypted",
         sorted(state.files),
@@ -60,7 +60,7 @@ def decrypts(during: str, state: SecretsState) -> Check:
 def protects(
     during: str, deployed: Deployed, digest: str, owner: str
 ) -> Iterator[Check]:
-    """Hold a decrypted secret to its value, owner, mode and place, and its reader."""
+    """Check value, owner, mode and place of a decrypted secret, and its reader."""
     found = deployed.state.files[NAME]
     yield Check(
         "the secret has the value that was sealed",
@@ -93,7 +93,7 @@ def protects(
 
 
 def in_memory(during: str, state: SecretsState) -> Check:
-    """Hold decrypted files to a file system that no disk has."""
+    """Check that decrypted files are on a file system that no disk has."""
     return Check(
         "secrets are in memory only",
         state.fstype,
@@ -105,7 +105,7 @@ def in_memory(during: str, state: SecretsState) -> Check:
 
 
 def store_has_no_plain_text(search: StoreSearch) -> Check:
-    """Hold the store to the encrypted form, found by the same search."""
+    """Check that a search of the store finds the encrypted form only."""
     return Check(
         "the store does not have the secret's plain text",
         {"plain text": search.plain, "encrypted text": search.sealed},
@@ -115,7 +115,7 @@ def store_has_no_plain_text(search: StoreSearch) -> Check:
 
 
 def rotates(first: Deployed, second: Deployed) -> Iterator[Check]:
-    """Hold a rotation to a new start of the reader, and to no second directory."""
+    """Check that a rotation restarts the reader, and leaves one directory."""
     yield Check(
         "a rotation restarts the service that reads the secret",
         second.reader,
@@ -136,7 +136,7 @@ def rotates(first: Deployed, second: Deployed) -> Iterator[Check]:
 def refuses_unreadable(
     failed: Rebuild, before: SecretsState, after: SecretsState, digest: str
 ) -> Iterator[Check]:
-    """Hold a switch to failing on what it cannot decrypt, and to changing nothing."""
+    """Check that a switch fails on what it cannot decrypt, and changes nothing."""
     during = "a secret sealed for another machine"
     yield Check(
         "a secret that cannot be decrypted fails the switch",
@@ -164,7 +164,7 @@ def refuses_unreadable(
 
 
 def master_key_present(during: str, state: SecretsState) -> Check:
-    """Demand lab's own secret, which onboarding deployed."""
+    """Check that lab's own secret is there, which onboarding deployed."""
     return Check(
         "lab has its master key",
         sorted(state.files),
@@ -175,7 +175,7 @@ def master_key_present(during: str, state: SecretsState) -> Check:
 
 
 def master_key_private(key: Secret, user: str) -> Check:
-    """Hold lab's master key to lab as the only reader."""
+    """Check that only lab can read lab's master key."""
     return Check(
         "only lab can read lab's master key",
         {"user": key.owner, "mode": key.mode},
@@ -184,7 +184,7 @@ def master_key_private(key: Secret, user: str) -> Check:
 
 
 def master_key_stays(during: str, before: Secret, after: SecretsState) -> Check:
-    """Hold a secret that no switch changed to its value, owner and mode."""
+    """Check that a secret that no switch changed has its value, owner and mode."""
     return Check(
         "a secret that no switch changed stays as it is",
         after.files.get(MASTER_KEY),
@@ -195,7 +195,7 @@ def master_key_stays(during: str, before: Secret, after: SecretsState) -> Check:
 
 
 def needs_master_key(state: SecretsState, status: int, unit: str) -> Iterator[Check]:
-    """Lab must not make itself another key: what the real one sealed would be lost."""
+    """Check that lab makes no other key: what the real one sealed would be lost."""
     during = "a start without the master key"
     yield Check(
         "lab makes no master key of its own",

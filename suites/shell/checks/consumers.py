@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def share_nothing(
     one: str, own: Identity, other: str, theirs: Identity
 ) -> Iterator[Check]:
-    """Hold two machines, by name, to having nothing of an identity in common.
+    """Check that two machines, by name, have nothing of an identity in common.
 
     An identity has the values by what they are, in the singular.
     """
@@ -38,7 +38,7 @@ def share_nothing(
 
 
 def answers_alone(owners: Collection[str], vm: Vm) -> Check:
-    """Hold the LAN to one answer for a machine's address."""
+    """Check that one machine answers for an address."""
     return Check(
         "each machine alone answers for its address",
         owners,
@@ -51,7 +51,7 @@ def answers_alone(owners: Collection[str], vm: Vm) -> Check:
 def taps_on_bridge(
     during: str, taps: Sequence[str], ports: Collection[str], expected: Sequence[str]
 ) -> Check:
-    """Hold the host to one tap for each machine, all on the bridge."""
+    """Check that the host has one tap for each machine, all on the bridge."""
     names = sorted(expected)
     return Check(
         "each machine has its tap on the bridge",

@@ -43,26 +43,26 @@ class Stop:
 
 
 def starts(steps: Sequence[str]) -> Check:
-    """Hold a start to its steps."""
+    """Check the steps of a start."""
     return Check("a start takes init, tap-up and qemu", steps, START, of="steps")
 
 
 def crashes(steps: Sequence[str]) -> Check:
-    """Hold a crash of QEMU to being followed by tap-down."""
+    """Check that tap-down follows a crash of QEMU."""
     return Check(
         "tap-down runs after a crash of QEMU", steps, (*START, *END), of="steps"
     )
 
 
 def leaves_no_tap(during: str, taps: Collection[str]) -> Check:
-    """Hold the end of a machine to being the end of its tap."""
+    """Check that no tap outlives its machine."""
     return Check("no tap is left", taps, absent(), of="taps", during=during)
 
 
 def has_one_tap(
     during: str, tap: str, taps: Sequence[str], ports: Collection[str]
 ) -> Check:
-    """Hold a running machine to one tap, which is on the bridge."""
+    """Check that a running machine has one tap, which is on the bridge."""
     return Check(
         "exactly one tap is on the bridge",
         {"taps": taps, "on the bridge": [name for name in taps if name in ports]},
@@ -74,7 +74,7 @@ def has_one_tap(
 def keeps_disk(
     inodes: tuple[int, int], contents: tuple[str, str], init: str
 ) -> Iterator[Check]:
-    """Hold init to leaving an existing disk alone.
+    """Check that init leaves an existing disk alone.
 
     `inodes` are those of the disk before and after, `contents` those of a file in it,
     `init` is what init reported.
@@ -100,7 +100,7 @@ def keeps_disk(
 
 
 def shuts_down(stop: Stop) -> Iterator[Check]:
-    """Hold a stop of the unit to a shutdown by the guest: it is no power cut."""
+    """Check that a stop of the unit is a shutdown by the guest, not a power cut."""
     during = "a stop of the unit"
     yield Check(
         "the guest shuts down when its unit stops",
@@ -123,7 +123,7 @@ def shuts_down(stop: Stop) -> Iterator[Check]:
 
 
 def keeps_last_write(contents: tuple[str, str], kernel: str) -> Iterator[Check]:
-    """Hold a shutdown to writing out the guest's caches and to clean file systems.
+    """Check that a stop writes out the guest's caches and leaves clean file systems.
 
     `contents` are those of a file before and after, `kernel` is the log of the start
     after.
@@ -147,7 +147,7 @@ def keeps_last_write(contents: tuple[str, str], kernel: str) -> Iterator[Check]:
 
 
 def reboots(before: str, back: str, now: Running | None) -> Iterator[Check]:
-    """Demand that a reboot from inside boots the guest, in a machine that goes on.
+    """Check that a reboot from inside boots the guest, in a machine that runs on.
 
     `back` is the boot ID after it, or why there is none; `now` is None without QEMU.
     """
@@ -176,7 +176,7 @@ def reboots(before: str, back: str, now: Running | None) -> Iterator[Check]:
 
 
 def owns_address(owners: Collection[str], vm: Vm) -> Check:
-    """Hold the LAN to one answer for the machine's address."""
+    """Check that only the machine answers for its address."""
     return Check(
         "only the machine answers for its address after a reboot",
         owners,
@@ -186,7 +186,7 @@ def owns_address(owners: Collection[str], vm: Vm) -> Check:
 
 
 def keeps_running(before: Running, after: Running) -> Check:
-    """Hold a deploy of the host to leaving QEMU and the guest running."""
+    """Check that a deploy of the host leaves QEMU and the guest running."""
     return Check(
         "a deploy of the host leaves the machine running",
         after,
@@ -197,9 +197,9 @@ def keeps_running(before: Running, after: Running) -> Check:
 
 
 def gets_deployed_memory(before: int, after: int, added: int) -> Check:
-    """Hold the next start to the memory that was deployed, in MiB; a quarter is lost.
+    """Check that the next start has the memory that was deployed; all are in MiB.
 
-    Firmware and kernel keep some of what is added for themselves.
+    Firmware and kernel keep some of what is added, a quarter at most.
     """
     return Check(
         "the next start has the deployed memory",

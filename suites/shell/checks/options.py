@@ -19,7 +19,7 @@ _STAYS = ("instance-id", "ssh host keys", "machine-id")
 
 
 def memory(total_mib: int, vm: Vm, budgets: Budgets) -> Iterator[Check]:
-    """Hold the guest to `mem`, less what firmware and kernel keep for themselves."""
+    """Check that the guest has `mem`, less what firmware and kernel keep."""
     yield Check(
         "the guest has the memory that mem says",
         Quantity(vm.mem - total_mib, "MiB"),
@@ -37,7 +37,7 @@ def memory(total_mib: int, vm: Vm, budgets: Budgets) -> Iterator[Check]:
 
 
 def processors(online: str, vm: Vm) -> Check:
-    """Hold the guest to `vcpu`, by the kernel's list of online processors."""
+    """Check that the guest has `vcpu` processors, by the kernel's list."""
     expected = "0" if vm.vcpu == 1 else f"0-{vm.vcpu - 1}"
     name = "the guest has the processors that vcpu says"
     return Check(name, online, expected, of="online processors", vcpu=vm.vcpu)
@@ -46,13 +46,13 @@ def processors(online: str, vm: Vm) -> Check:
 def network(
     macs: Sequence[str], addresses: Sequence[IPv4Address], vm: Vm
 ) -> Iterator[Check]:
-    """Hold the guest to one NIC with `mac`, and to `ip` on it."""
+    """Check that the guest has one NIC with `mac`, and `ip` on it."""
     yield Check("the guest has one NIC, with mac", macs, [vm.mac], of="MACs of NICs")
     yield Check("the guest has one address, ip", addresses, [vm.ip], of="addresses")
 
 
 def disk(size_mib: int, root: InodeSample, vm: Vm, budgets: Budgets) -> Iterator[Check]:
-    """Hold the disk to `diskSizeG`, and the root file system to filling it."""
+    """Check that the disk has `diskSizeG`, and that the root file system fills it."""
     yield Check(
         "the disk has the size that diskSizeG says",
         Quantity(size_mib, "MiB"),
@@ -76,7 +76,7 @@ def disk(size_mib: int, root: InodeSample, vm: Vm, budgets: Budgets) -> Iterator
 
 
 def seed_applied(status: CommandResult, host_name: str, name: str) -> Iterator[Check]:
-    """Hold cloud-init, by `cloud-init status --long`, to having applied the seed."""
+    """Check, by `cloud-init status --long`, that the seed was applied."""
     yield Check(
         "cloud-init is done",
         status.stdout,
@@ -103,7 +103,7 @@ class Given:
 
 
 def given_applied(during: str, given: Given, mtu: int, vm: Vm) -> Iterator[Check]:
-    """Hold cloud-init to the user's own data: a file, an MTU, a match by MAC."""
+    """Check that the user's own data is applied: a file, an MTU, a match by MAC."""
     yield Check(
         "user-data is applied",
         given.user_data,
@@ -129,7 +129,7 @@ def given_applied(during: str, given: Given, mtu: int, vm: Vm) -> Iterator[Check
 
 
 def second_boot(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Check]:
-    """Hold a second boot to being one of the same instance."""
+    """Check that a second boot is one of the same instance."""
     during = "the second boot"
     yield Check(
         _ONCE, after["runcmd"], before["runcmd"], of="runs of runcmd", during=during
@@ -162,7 +162,7 @@ class Presence:
 
 
 def autostarts(there: Presence) -> Check:
-    """Hold a VM with `autostart` to being up after the site's start."""
+    """Check that a VM with `autostart` is up after the site's start."""
     return Check(
         "a VM with autostart starts with the site",
         there.seen,
@@ -173,7 +173,7 @@ def autostarts(there: Presence) -> Check:
 
 
 def stays_down(there: Presence) -> Check:
-    """Hold a VM without `autostart` to neither an answer nor a tap."""
+    """Check that a VM without `autostart` has neither an answer nor a tap."""
     return Check(
         "a VM without autostart stays down",
         {"MACs that answer": there.owners, "tap": there.tap in there.taps},
@@ -184,7 +184,7 @@ def stays_down(there: Presence) -> Check:
 
 
 def starts_by_hand(vm: Vm, owners: Collection[str]) -> Check:
-    """Hold a VM without `autostart` to its address once it is started."""
+    """Check that a VM without `autostart` has its address once it is started."""
     name = "a VM without autostart can be started"
     return Check(name, owners, [vm.mac], of=f"MACs that answer for {vm.ip}")
 
@@ -192,7 +192,7 @@ def starts_by_hand(vm: Vm, owners: Collection[str]) -> Check:
 def shares_cpu(
     seconds: Mapping[str, float], weights: Sequence[int], budgets: Budgets
 ) -> Check:
-    """Hold the CPU time of two VMs that contend, by name, to their weights."""
+    """Check that two VMs that contend, by name, get CPU time by their weights."""
     one, other = seconds.values()
     ratio, expected = one / other, weights[0] / weights[1]
     return Check(
@@ -210,7 +210,7 @@ def shares_cpu(
 def command_line(
     asked: CommandLine, vm: Vm, ports: Collection[str], lent: Sequence[object]
 ) -> Iterator[Check]:
-    """Hold QEMU's command line to the spec, and to the guest's own boot loader.
+    """Check QEMU's command line against the spec, and for what bypasses the disk.
 
     `lent` are the files of its disk that are the host's store's.
     """
@@ -247,7 +247,7 @@ def command_line(
 
 
 def unit(units: Units, vm: Vm, budgets: Budgets) -> Iterator[Check]:
-    """Hold adopted units to what no guest can see: autostart, weight, time to stop."""
+    """Check of adopted units what no guest can see: autostart, weight, stop time."""
     main = units.main
     yield Check(
         "the unit starts with the host as autostart says",

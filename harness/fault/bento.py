@@ -35,7 +35,7 @@ class EditedBento(Fault):
 
 
 class CallsItSuccess(EditedBento):
-    """Bento ends well although the switch failed."""
+    """Bento ends with success although the switch failed."""
 
     name = "bento-hides-failure"
     source = "rapenne-s/bento bootstrap.sh (exit status of tee)"

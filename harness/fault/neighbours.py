@@ -242,7 +242,7 @@ class Thief(LanFault):
     scenario = "switch-and-reboot"
 
     def inject(self, machine: Machine) -> None:
-        """Add it, and tell the LAN; a neighbour that asks gets two answers."""
+        """Add the address, so that a neighbour that asks gets two answers."""
         prefix = machine.site.network.subnet.prefixlen
         nic = machine.network.state().nics[0].name
         run(machine, f"ip address add {self.move.final}/{prefix} dev {nic}")

@@ -76,7 +76,7 @@ class BentoRebootsOn(Fault):
 
 
 class BorgLeftOn(Fault):
-    """A borg backup job came along from the host that was copied."""
+    """The host has a borg backup job, from the host that it was copied from."""
 
     name = "borg-left-on"
     source = "the plan's hosts/dev (no borg backup)"
@@ -127,7 +127,7 @@ class ForgejoKnowsOne(LanFault):
     scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
-        """Have the service's host answer everybody but the final address."""
+        """Have the service's host drop its answers to the final address."""
         for host in site.services.values():
             _set_up(host, f"ip route add blackhole {self.move.final}/32")
         return super().alter_network(site)
@@ -142,7 +142,7 @@ class ForgejoKeepsTheOldMac(LanFault):
     scenario = "after-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
-        """Pin a MAC that is nobody's any more."""
+        """Pin a MAC that no machine has any more."""
         for host in site.services.values():
             host.pin_neighbour(self.move.final, NO_ONES_MAC)
         return super().alter_network(site)
@@ -157,7 +157,7 @@ class ForgejoDown(Fault):
     scenario = "before-the-swap"
 
     def alter_network(self, site: Site) -> AbstractContextManager[object]:
-        """Reset whoever connects, as a port does that nobody listens on."""
+        """Reset each connection, as a port without a listener does."""
         for name, host in site.services.items():
             port = site.network.services[name].port
             reset = f"tcp dport {port} reject with tcp reset"

@@ -22,7 +22,7 @@ class SecretFault(Fault):
     module = ""
 
     def inject(self, machine: Machine) -> None:
-        """Write the module beside the host's own configuration."""
+        """Add the module to the host's own configuration."""
         configure(machine, self.module)
 
 

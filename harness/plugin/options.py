@@ -189,7 +189,7 @@ def parse(config: pytest.Config) -> Settings:
     )
     pathless = config.args_source is not pytest.Config.ArgsSource.ARGS
     if pathless and (listing or selected):
-        config.args = [str(directory) for directory in suites.all]
+        config.args = [_shown(config, directory) for directory in suites.all]
     paths = [places.path_of(config, arg) for arg in config.args]
     narrowed = [f for f, name in _NARROWING.items() if config.getoption(name, None)]
     whole = not selected and suites.covered_by(paths)
@@ -261,6 +261,14 @@ def _fault(config: pytest.Config) -> Fault | None:
         return load(given)
     except InputError as error:
         raise pytest.UsageError(f"--fault {given}: {error}") from error
+
+
+def _shown(config: pytest.Config, directory: Path) -> str:
+    """Name a directory as a user would give it, for reports show it."""
+    here = config.invocation_params.dir
+    return str(
+        directory.relative_to(here) if directory.is_relative_to(here) else directory
+    )
 
 
 def _selection(

@@ -83,6 +83,7 @@ def test_selected_tests_run(
     assert {test.nodeid.rpartition("::")[2] for test in results.tests} == ran
     assert not results.run.full
     assert args[0] in results.run.selection
+    assert str(tmp_path) not in results.run.selection
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def _resume(machine: Machine, saved: Path) -> None:
     machine.agent.set_time(deadline)
     if machine.boot_id != facts.boot_id:
         raise HarnessError(
-            f"{machine.name}: woke up as another boot than was saved",
+            f"{machine.name}: has another boot id than the saved state",
             seen=f"boot id {machine.boot_id}, saved as {facts.boot_id}",
         )
 

@@ -299,7 +299,7 @@ class UnitShell(Shell):
             if event.name == "SHUTDOWN"
         ]
         own = reasons[-1:] == ["guest-shutdown"] and not emulator.rungs
-        how = "by itself" if own else " ".join([*emulator.rungs, *reasons[-1:]])
+        how = "on its own" if own else " ".join([*emulator.rungs, *reasons[-1:]])
         status = emulator.process.poll()
         self._log.take(QEMU_END, f"{how or 'ended'}, exit status {status}")
 

@@ -161,7 +161,7 @@ def shared(site: Site, host: HostSystem, directory: Path) -> Iterator[Shares]:
     virtiofsd()
     if site.sandbox.rootless:
         raise HostError(
-            "the old world needs root: virtiofsd hands files out as their owner",
+            "a microvm needs root: virtiofsd serves files as their owner",
             hint="run it as root, in a container at best",
         )
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -156,7 +156,7 @@ class ModuleShell(Shell):
 
     def _note_end(self, emulator: Emulator) -> None:
         emulator.power_off()
-        how = " ".join(emulator.rungs) or "by itself"
+        how = " ".join(emulator.rungs) or "on its own"
         status = emulator.process.poll()
         self._log.take(QEMU_END, f"{how}, exit status {status}")
 

@@ -124,7 +124,7 @@ def _must_be_undisturbed(check: Recorder, watched: Bystander, budgets: Budgets) 
 def _must_have_lived(machine: Machine, first: str, second: str) -> None:
     """Raise NotExercised where the machine was not stopped, crashed and recreated."""
     ends = [s.detail for s in machine.steps.taken if s.name == "qemu-end"]
-    if len(ends) != 2 or "by itself" not in ends[0] or "SIGKILL" not in ends[1]:
+    if len(ends) != 2 or "on its own" not in ends[0] or "SIGKILL" not in ends[1]:
         raise NotExercised(
             f"{machine.name} to stop, then to crash",
             seen=f"its QEMU ended {describe(ends)}",

@@ -198,7 +198,7 @@ def test_a_shutdown_is_the_guests_own(bench: Bench, site: Site) -> None:
         assert repr(machine).startswith("<Machine sector off")
         assert machine.emulator.rungs == []
         assert site.taps() == []
-        assert machine.steps.taken[3].detail == "by itself, exit status 0"
+        assert machine.steps.taken[3].detail == "on its own, exit status 0"
         machine.start()
         assert machine.running
 
@@ -292,7 +292,7 @@ def test_a_restore_cannot_pass_for_a_reboot(bench: Bench) -> None:
         boot_id = agent.boot_id
         save(machine, home)
     with (
-        pytest.raises(HarnessError, match="woke up as another boot"),
+        pytest.raises(HarnessError, match="has another boot id"),
         bench.restored(home, "two", "other"),
     ):
         pass

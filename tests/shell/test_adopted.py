@@ -90,7 +90,7 @@ def test_two_starts_and_a_crash(bench: Bench) -> None:
         assert machine.steps.order[5:] == ["init", "tap-up", "qemu"]
         assert "already present" in machine.steps.taken[5].detail
         machine.shutdown()
-        assert "by itself, exit status 0" in machine.steps.taken[-2].detail
+        assert "on its own, exit status 0" in machine.steps.taken[-2].detail
         assert site.taps() == []
     assert "Deactivated successfully" in (machine.directory / "systemd.log").read_text()
 

@@ -99,7 +99,7 @@ def test_tap_down_comes_after_a_crash_of_qemu(bench: Bench, shell: ModuleShell) 
     assert not shell.restarted(soon())
     again = shell.start(soon())
     assert shell.log.order == WHOLE + WHOLE[:3]
-    assert shell.log.taken[3].detail == "by itself, exit status -9"
+    assert shell.log.taken[3].detail == "on its own, exit status -9"
     assert bench.site.taps() == [shell.tap]
     shell.crash()
     assert not alive(again.pid)
@@ -126,7 +126,7 @@ def test_a_stop_asks_the_guest_and_waits(bench: Bench, shell: ModuleShell) -> No
     assert emulator.running
     emulator.qmp.execute("cont")
     shell.stop(soon())
-    assert shell.log.taken[-2].detail == "by itself, exit status 0"
+    assert shell.log.taken[-2].detail == "on its own, exit status 0"
     assert bench.site.taps() == []
 
 

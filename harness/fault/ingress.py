@@ -26,7 +26,7 @@ class IngressFault(LanFault):
     line: ClassVar[str] = ""
     """A part of nginx's configuration."""
     instead: ClassVar[str] = ""
-    """What the fault has in its place."""
+    """The text that replaces it."""
 
     @contextmanager
     def alter_network(self, site: Site) -> Iterator[None]:

@@ -24,7 +24,7 @@ class SmallFileSystem(Fault):
     fill = 0
 
     def inject(self, machine: Machine) -> None:
-        """Let a file system of 2 GiB hold whatever changes under /nix."""
+        """Put all changes under /nix on a file system of 2 GiB."""
         run(
             machine,
             f"""
@@ -76,7 +76,7 @@ class OldRoot(Fault):
 
 
 class KeepsGenerations(Fault):
-    """The collector runs without -d, so old generations stay for ever."""
+    """The collector runs without -d, so old generations are never deleted."""
 
     name = "generations-never-collected"
     source = "nixpkgs#79109; nix#8732"

@@ -36,7 +36,7 @@ def run(machine: Machine, script: str, timeout: float = 120.0) -> str:
 
 
 def configure(machine: Machine, module: str) -> None:
-    """Add a NixOS module to the host's own configuration, for whichever rebuild comes.
+    """Add a NixOS module to the host's own configuration, for the next rebuild.
 
     The suites' rebuilds import that configuration, so they carry the module.
     """

@@ -61,7 +61,7 @@ class ComesBack(RetireFault):
     expects = must_fail(CRITERION, "no process of the old VM is left")
 
     def alter_shell(self, shell: Shell, site: Site) -> Shell:
-        """Start it once more, from the first step on."""
+        """Start it again, from the first step on."""
         _ = site
         return _ComesBack(shell)
 

@@ -1,4 +1,4 @@
-"""Ways to lose, hide or freeze the sessions that a switch has to keep."""
+"""Ways to lose, hide or stop the sessions that a switch has to keep."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LabDropIn(Fault):
     lines = ""
 
     def inject(self, machine: Machine) -> None:
-        """Add the lines to lab's unit; the next stop and start go by them."""
+        """Add the lines to lab's unit, for the next stop and start."""
         drop_in(machine, machine.lab.unit, f"[Service]\n{self.lines}\n")
 
 

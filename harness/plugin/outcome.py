@@ -60,7 +60,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, (HarnessError, GuestFailure)):
         text = str(error)
     elif timeout := _TIMEOUT.match(str(error)):
-        text = f"took longer than its budget of {float(timeout.group(1)):g} s"
+        text = f"took longer than its timeout of {float(timeout.group(1)):g} s"
     elif isinstance(error, (AssertionError, pytest.fail.Exception)):
         text = str(error) or type(error).__name__
     elif isinstance(error, pytest.FixtureLookupError):

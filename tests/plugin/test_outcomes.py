@@ -131,7 +131,7 @@ OUTCOMES = {
         "failed",
         'reached: expected "an answer"; seen "no answer"',
     ),
-    "timeout": ("broken", "took longer than its budget of 0.2 s"),
+    "timeout": ("broken", "took longer than its timeout of 0.2 s"),
     "plain_fail": ("failed", "does not do"),
     "expected": ("skipped", "expected to fail: not built"),
     "unexpected": ("failed", "[XPASS(strict)] not built"),

@@ -1,4 +1,4 @@
-"""What decides that a machine was left alone: views before and after, and samples."""
+"""The checks of a bystander: views before and after the event, and samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness adopt`: the suites of the shell against what a module's own units start."""
+"""`harness adopt`: the suites of the shell against the units of a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness before-after`: what the migration is for, as one table."""
+"""`harness before-after`: the same tests on a microvm and on the VM, in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness bench`: how fast this computer boots, restores and asks."""
+"""`harness bench`: the time of boots, restores and commands on this computer."""
 
 from __future__ import annotations
 

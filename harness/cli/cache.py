@@ -1,4 +1,4 @@
-"""`harness images` and `harness clean`: what is cached, and away with it."""
+"""`harness images` and `harness clean`: list the cache, and empty it."""
 
 from __future__ import annotations
 

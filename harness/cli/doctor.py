@@ -1,4 +1,4 @@
-"""`harness doctor`: what this computer can do, and how to mend what it cannot."""
+"""`harness doctor`: what this computer has and lacks, with the remedy."""
 
 from __future__ import annotations
 

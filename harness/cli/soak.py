@@ -1,4 +1,4 @@
-"""`harness soak`: the same suites over and over; no verdict may ever change."""
+"""`harness soak`: the same suites repeatedly; no verdict may change."""
 
 from __future__ import annotations
 

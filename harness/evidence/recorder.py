@@ -1,4 +1,4 @@
-"""What a verdict rests on: named checks, notes, files and measured series of one test.
+"""The evidence of one test: named checks, notes, files and measured series.
 
 Everything is on disk the moment it is recorded, so that a crash a second later loses
 nothing. Secrets are cut out on the way (`harness.evidence.redaction`).

@@ -1,4 +1,4 @@
-"""What can be said about cloud-init data without booting anything."""
+"""Checks of cloud-init data that need no boot."""
 
 from __future__ import annotations
 

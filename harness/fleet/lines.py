@@ -1,4 +1,4 @@
-"""In which line of a TOML document each key stands."""
+"""The line of each key in a TOML document."""
 
 from __future__ import annotations
 

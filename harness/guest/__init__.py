@@ -1,1 +1,1 @@
-"""What runs inside a guest: transports that reach it, views that ask it questions."""
+"""Access to a guest: transports that connect to it, views that ask it."""

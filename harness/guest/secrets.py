@@ -1,4 +1,4 @@
-"""The secrets view: what is decrypted in a guest, and how one seals a secret for it.
+"""The secrets view: the decrypted secrets of a guest, and sealing one for it.
 
 Values never come out of the guest: what is compared are digests.
 """

@@ -1,4 +1,4 @@
-"""How a command gets into a guest and its result back out.
+"""The interface of transports: commands in a guest, and their results.
 
 The transports know nothing of QEMU: one speaks the guest agent's protocol over a unix
 socket, the other runs `ssh`. Views and suites see only what stands here.

@@ -1,4 +1,4 @@
-"""One connection to a QEMU guest agent: requests, answers, and being in step.
+"""One connection to a QEMU guest agent: requests, answers, synchronisation.
 
 Protocol: https://qemu-project.gitlab.io/qemu/interop/qemu-ga-ref.html. One JSON request
 at a time, answered in order; after anything that went wrong the two ends are brought

@@ -1,4 +1,4 @@
-"""The machine: the handle that suites hold.
+"""The machine: the object that suites control a VM with.
 
 Verbs are those of the NixOS test driver. What the guest answers is judged, so a unit
 that fails or a command that should have succeeded is a GuestFailure; a guest that can

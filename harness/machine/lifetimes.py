@@ -1,4 +1,4 @@
-"""Where machines come from: a boot, a saved state, a host, units. Each is a `with`."""
+"""Machines from a boot, a saved state, a host or units; each is a `with`."""
 
 from __future__ import annotations
 

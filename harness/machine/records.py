@@ -1,4 +1,4 @@
-"""What a report keeps of a machine, alive or dead."""
+"""The records of a machine in a report, running or ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What suites ask a machine: one view per subject, and testinfra's modules."""
+"""The views of a machine, one per subject, and testinfra's modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time budgets of a test's phases, through pytest-timeout's own timer."""
+"""Timeouts of a test's phases, by pytest-timeout's own timer."""
 
 from __future__ import annotations
 

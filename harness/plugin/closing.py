@@ -1,4 +1,4 @@
-"""End a run: save what the dead left behind, fold the journals, write the report."""
+"""End a run: collect from ended machines, fold the journals, write the report."""
 
 from __future__ import annotations
 

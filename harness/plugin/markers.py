@@ -1,4 +1,4 @@
-"""Markers, and what they say about a test."""
+"""The markers of a test, read and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where suites lie: directories of the project, or packages that are installed."""
+"""The places of suites: directories of the project, or installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes on: one file of JSON lines per process.
+"""The journal of a run in progress: one file of JSON lines per process.
 
 Every process of a run (the controller, each xdist worker) appends to its own file and
 never reads. The controller follows all of them for the terminal and folds them into

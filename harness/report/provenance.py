@@ -1,4 +1,4 @@
-"""Where the code that made a report came from."""
+"""The commit of the code that made a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report must not say: a gate over the texts of checks, for tests and for CI.
+"""Texts that no report may have: a gate over checks, for tests and for CI.
 
 A check that held must read as one. That it cannot contradict itself follows from its
 relation; this looks for texts that came out torn, as Python, or as a failure.

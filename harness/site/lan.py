@@ -1,4 +1,4 @@
-"""A host on the LAN, as suites hold it: what it can reach and what it remembers."""
+"""A host on the LAN: its connections and its neighbour cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where everything on the LAN stands: pure functions from a network to a plan.
+"""The layout of the LAN: pure functions from a network to a plan.
 
 The plan is turned into one shell script that the sandbox runs before its first process
 is up, and into small ones for what comes and goes later. Nothing here acts.

@@ -1,4 +1,4 @@
-"""What watchers saw: typed samples, and what follows from them. Pure, but for reading.
+"""Samples of watchers, typed, and their evaluation; pure, but for reading.
 
 A watcher writes one JSON object a line: `at` (CLOCK_MONOTONIC, seconds, the same clock
 as `time.monotonic()` out here), `kind`, `ok`, `detail`, and `latency` in seconds where

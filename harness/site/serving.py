@@ -1,4 +1,4 @@
-"""Our own services in the sandbox, each a small program of `inside/`."""
+"""The harness's own services in the sandbox, each a program of `inside/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site as suites hold it: the LAN, its hosts, its names, and who watches."""
+"""The site as suites use it: the LAN, its hosts, its names, its watchers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine leaves on its host: recorded while it runs, searched for afterwards.
+"""Traces of a machine on its host: recorded while it runs, searched afterwards.
 
 It asks only the kernel, not the machine or its shell: processes, descriptors, names in
 the file system and links.

@@ -1,4 +1,4 @@
-"""What a test bed makes its machines from."""
+"""The parts from which a test bed makes its machines."""
 
 from __future__ import annotations
 

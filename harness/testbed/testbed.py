@@ -1,4 +1,4 @@
-"""What a run's sites and machines are made from."""
+"""The test bed of a run: it makes its sites and machines."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from harness.fleet import Budgets
-from tests.gates.source import ROOT, nodes, tracked
+from tests.gates.source import ROOT, modules, nodes, tracked
 
 LONGEST = 400
 
@@ -105,6 +105,43 @@ def test_every_budget_is_held() -> None:
     suites = "\n".join(path.read_text() for path in judges)
     idle = [name for name in Budgets.model_fields if f"budgets.{name}" not in suites]
     assert idle == []
+
+
+def literal_bounds(tree: ast.AST) -> list[str]:
+    """List the bounds of checks that are a number with a unit, or a fraction."""
+    bounds = [
+        node.args[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"at_most", "at_least"}
+    ]
+    return [ast.unparse(bound) for bound in bounds if _literal(bound)]
+
+
+def _literal(bound: ast.expr) -> bool:
+    if isinstance(bound, ast.Call) and ast.unparse(bound.func) == "Quantity":
+        return isinstance(bound.args[0], ast.Constant)
+    return isinstance(bound, ast.Constant) and isinstance(bound.value, float)
+
+
+def test_bounds_with_a_unit_are_budgets() -> None:
+    """A suite compares with [budgets], with another observation, or with a count."""
+    found = [
+        f"{name}: {bound}"
+        for name, tree in modules()
+        if name.startswith(("suites/", "harness/bystander", "harness/liveness"))
+        for bound in literal_bounds(tree)
+    ]
+    assert found == []
+
+
+def test_a_literal_bound_is_found() -> None:
+    """Two of these four are thresholds that no fleet file names."""
+    code = (
+        "at_most(30.5); at_least(Quantity(3, 's')); at_most(budgets.reboot_s);"
+        " at_least(2)"
+    )
+    assert literal_bounds(ast.parse(code)) == ["30.5", "Quantity(3, 's')"]
 
 
 def package_hosts() -> set[str]:

@@ -76,5 +76,5 @@ def test_the_slope_of_a_fitted_line(values: list[float], rise: float) -> None:
 
 def test_one_value_has_no_slope() -> None:
     """A trend needs two values."""
-    with pytest.raises(ValueError, match="two points"):
+    with pytest.raises(ValueError, match="at least two data points"):
         inodes.slope([1.0])

@@ -116,14 +116,15 @@ def test_nothing_outlives_its_owner(
     with holder(tmp_path, "once") as held:
         told = held.told()
         assert len(told["inside"]) >= 6
-        namespaces = {kind: namespace(told["init"], kind) for kind in ("net", "mnt")}
-        end = time.time()
+        members = {kind: sharers(told["init"], kind) for kind in ("net", "mnt")}
         held.process.send_signal(sign)
         awaited = patient(within, "the sandbox to be gone")
         poll(held.gone, awaited, seen=held.left)
         assert not any(alive(pid) for pid in told["inside"])
-        for kind, name in namespaces.items():
-            assert name not in every_namespace(kind, until=end)
+        # By process, not by the namespace's number: the kernel reuses those.
+        for kind, processes in members.items():
+            assert processes, kind
+            assert not any(process.is_running() for process in processes)
     assert os.listdir("/sys/class/net") == links  # noqa: PTH208
 
 
@@ -317,14 +318,11 @@ def namespace(pid: int, kind: str) -> str:
     return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
 
 
-def every_namespace(kind: str, *, until: float) -> set[str]:
-    """Name the namespaces of all processes that are as old as that.
-
-    A later one may have a new namespace with an old name: the kernel reuses them.
-    """
-    found = set()
+def sharers(pid: int, kind: str) -> list[psutil.Process]:
+    """Find all processes in the namespace that this one has."""
+    name, found = namespace(pid, kind), []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
-            if process.create_time() <= until:
-                found.add(namespace(process.pid, kind))
+            if namespace(process.pid, kind) == name:
+                found.append(process)
     return found

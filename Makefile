@@ -49,7 +49,7 @@ format: $(READY) ## lay the code out
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(READY) ## renew the generated parts of README and docs
+docs: $(READY) ## renew the generated parts of the docs, and results.schema.json
 	$(BIN)/python -m tests.gates.generated
 
 schema: $(READY) ## renew the JSON Schema of fleet.toml

@@ -22,6 +22,7 @@ from harness.criteria import REGISTER
 from harness.fault import built_in
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
+from harness.report.model import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs")
+_RESULTS = ROOT / "harness/report/results.schema.json"
 _SECTION = re.compile(
     r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -229,8 +231,7 @@ def fleet() -> str:
 
 def results() -> str:
     """List every field of `results.json` from its JSON Schema."""
-    text = (ROOT / "harness/report/results.schema.json").read_text()
-    schema = json.loads(text)
+    schema = json.loads(_RESULTS.read_text())
     return "\n".join(_fields(schema, schema, ""))
 
 
@@ -297,7 +298,9 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Write every generated section."""
+    """Write every generated section, and the schema that one of them shows."""
+    schema = json.dumps(json_schema(), indent=1, ensure_ascii=False)
+    _RESULTS.write_text(schema + "\n")
     for path in pages():
         path.write_text(renewed(path.read_text()))
 

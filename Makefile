@@ -28,6 +28,8 @@ accept: packages $(READY) ## judge the VMs; installs missing packages first
 ifeq ($(ARGS),)
 	@echo "Now fault injection: the suites must detect one fault for each required criterion"
 	$(BIN)/harness controls --fast --jobs $(JOBS) --into reports/latest
+	@echo "Judging the report again by its recorded facts"
+	$(BIN)/harness judge reports/latest
 endif
 
 accept-full: packages $(READY) ## the same with the tests that take minutes each

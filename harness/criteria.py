@@ -44,6 +44,15 @@ RanOutcome = Literal[Outcome.PASSED, Outcome.FAILED, Outcome.BROKEN, Outcome.SKI
 """The outcomes of a test that had its turn."""
 
 
+class StageName(StrEnum):
+    """The states of a machine under migration, in their order; a test starts at one."""
+
+    CLOUD = "cloud"
+    NIXOS = "nixos"
+    ONBOARDED = "onboarded"
+    SWAPPED = "swapped"
+
+
 class ControlVerdict(StrEnum):
     """What a run under a fault says about it; the last two are for harmless ones."""
 

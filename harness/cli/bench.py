@@ -16,7 +16,7 @@ from harness.cli.inputs import (
     DEFAULT_FLEET,
     AccelChoice,
     FleetFile,
-    StageName,
+    StageOption,
     make_testbed,
 )
 from harness.cli.say import live, show, table
@@ -34,7 +34,7 @@ _FIRST = ("uname", "-r")  # the first command that a test would run
 
 def bench(
     vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
-    stage: StageName = "onboarded",
+    stage: StageOption = "onboarded",
     restores: Annotated[int, typer.Option(min=2, help="how many restores")] = 20,
     commands: Annotated[int, typer.Option(min=2, help="how many commands")] = 20,
     file: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.criteria import StageName
 from harness.errors import InputError, Mistake
 from harness.host import Accel
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 FleetFile = Annotated[Path, typer.Option("--fleet", help="TOML or `nix eval` JSON")]
 AccelChoice = Annotated[Accel, typer.Option("--accel", help="auto falls back to TCG")]
-StageName = Annotated[str, typer.Option("--stage", help="see `harness images`")]
+StageOption = Annotated[str, typer.Option("--stage", help="see `harness images`")]
 FaultName = Annotated[
     str | None,
     typer.Option(
@@ -56,8 +57,6 @@ def make_testbed(
 
 
 def _check_names(fleet: Fleet, vm: str | None, stage: str) -> None:
-    from harness.stage import STAGES  # noqa: PLC0415 - see the package's docstring
-
     mistakes = []
     if vm is None and not fleet.autostarted:
         mistakes.append(
@@ -66,8 +65,8 @@ def _check_names(fleet: Fleet, vm: str | None, stage: str) -> None:
     if vm is not None and vm not in fleet.vms:
         known = ", ".join(fleet.vms)
         mistakes.append(Mistake("command line", "VM", vm, f"one of: {known}"))
-    if stage not in STAGES:
-        known = ", ".join(STAGES)
+    if stage not in set(StageName):
+        known = ", ".join(StageName)
         mistakes.append(Mistake("command line", "--stage", stage, f"one of: {known}"))
     if mistakes:
         raise InputError("there is no such machine", mistakes)

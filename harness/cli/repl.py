@@ -20,7 +20,7 @@ from harness.cli.inputs import (
     AccelChoice,
     FaultName,
     FleetFile,
-    StageName,
+    StageOption,
     make_testbed,
 )
 from harness.cli.say import live
@@ -35,7 +35,7 @@ _LOOK_S = 0.5  # how often to look whether the prompt is over
 
 def repl(
     vm: Annotated[str, typer.Argument(help="a VM of the spec")] = "dev",
-    stage: StageName = "onboarded",
+    stage: StageOption = "onboarded",
     *,
     fleet: FleetFile = DEFAULT_FLEET,
     accel: AccelChoice = DEFAULT_ACCEL,

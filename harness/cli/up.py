@@ -15,7 +15,7 @@ from harness.cli.inputs import (
     AccelChoice,
     FaultName,
     FleetFile,
-    StageName,
+    StageOption,
     make_testbed,
 )
 from harness.cli.running import RunningMachine, announce
@@ -36,7 +36,7 @@ def up(
         str | None,
         typer.Argument(help="a VM of the fleet  [default: dev]"),
     ] = None,
-    stage: StageName = "onboarded",
+    stage: StageOption = "onboarded",
     *,
     autostart: Annotated[
         bool,

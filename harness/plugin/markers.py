@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import criteria
+from harness.criteria import StageName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,11 +20,10 @@ MARKERS = (
     "criterion(*ids): the rows of the register that this test judges",
     "scenario(*names): the event of its criterion that this test exercises",
     "fastest: of the tests of its criterion the one that detects a fault most cheaply",
-    "stage(name): the machine state it starts from: cloud, nixos, onboarded, swapped",
+    f"stage(name): the machine state it starts from: {', '.join(StageName)}",
     "disruptive: reboots, crashes or rebuilds its machine; never shares one",
     "thorough: takes minutes; run with --thorough, or when its suite is named",
 )
-STAGES = ("cloud", "nixos", "onboarded", "swapped")
 _MACHINE_FIXTURES = frozenset({"dev", "machine_factory", "site", "check"})
 
 
@@ -103,8 +103,8 @@ def _mistakes(item: pytest.Item) -> list[str]:
     if foreign := set(subject.fastest) - set(subject.criteria):
         names = ", ".join(sorted(foreign))
         mistakes.append(f"{item.nodeid}: fastest for {names}, which it does not judge")
-    if subject.stage is not None and subject.stage not in STAGES:
-        known = ", ".join(STAGES)
+    if subject.stage is not None and subject.stage not in set(StageName):
+        known = ", ".join(StageName)
         mistakes.append(f'{item.nodeid}: stage("{subject.stage}") is none of {known}')
     if subject.stage is None and "dev" in getattr(item, "fixturenames", ()):
         mistakes.append(

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.criteria import StageName
+
 if TYPE_CHECKING:
     from harness.report.model import Results, TestResult
 
@@ -28,13 +30,13 @@ class Chapter:
 
 
 _TEXTS = {
-    "cloud": "The cloud image booted with its seed ISO on the temporary address;"
-    " the old VM keeps the final one.",
-    "nixos": "Converted in place, rebooted through its own boot loader:"
+    StageName.CLOUD: "The cloud image booted with its seed ISO on the temporary"
+    " address; the old VM keeps the final one.",
+    StageName.NIXOS: "Converted in place, rebooted through its own boot loader:"
     " a self-managed NixOS with its own store.",
-    "onboarded": "The host's configuration applied: lab is up with sessions in it,"
-    " garbage collection and pull timers run.",
-    "swapped": "Moved to the final address; the old VM is off.",
+    StageName.ONBOARDED: "The host's configuration applied: lab is up with sessions"
+    " in it, garbage collection and pull timers run.",
+    StageName.SWAPPED: "Moved to the final address; the old VM is off.",
 }
 
 

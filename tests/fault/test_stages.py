@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.criteria import StageName
 from harness.fault import Fault
 from harness.fleet import load_fleet
 from harness.machine import NO_HOOKS
-from harness.stage import RunInputs, StageCache
+from harness.stage import STAGES, RunInputs, StageCache
 from harness.stage.route import route
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ def names(stage: str, vm: str, inputs: RunInputs) -> list[str]:
 def digest(stage: str, inputs: RunInputs, home: Path) -> str:
     """Digest dev's state at a stage."""
     return StageCache(inputs, Silent(), home).digest(stage, "dev")
+
+
+def test_the_graph_has_every_stage_in_its_order() -> None:
+    """Markers, command line and report know them by the one list of names."""
+    assert list(STAGES) == list(StageName)
+    parents = [stage.parent for stage in STAGES.values()]
+    assert parents == [None, *list(StageName)[:-1]]
 
 
 def test_the_stage_of_a_fault_comes_after_its_own_and_before_the_next() -> None:

@@ -42,7 +42,7 @@ app = typer.Typer(
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)
 app.command("repl")(repl.repl)
-app.command("shell", context_settings={"ignore_unknown_options": True})(reach.shell)
+app.command("sh", context_settings={"ignore_unknown_options": True})(reach.sh)
 app.command("console")(reach.console)
 app.command("monitor")(reach.monitor)
 app.command("images")(cache.images)

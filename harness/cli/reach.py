@@ -1,4 +1,4 @@
-"""`harness shell`, `console`, `monitor`: reach a machine that runs elsewhere."""
+"""`harness sh`, `console`, `monitor`: reach a machine that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ exit $status
 """
 
 
-def shell(
+def sh(
     name: MachineName = None,
     command: Annotated[
         list[str] | None, typer.Argument(help="one command, instead of a prompt")

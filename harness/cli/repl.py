@@ -90,7 +90,7 @@ class Repl(code.InteractiveConsole):
             self.runcode(compiled)
 
     def runcode(self, code: CodeType) -> None:
-        """Run a statement, then leave the guest agents to `harness shell`."""
+        """Run a statement, then leave the guest agents to `harness sh`."""
         try:
             super().runcode(code)
         finally:

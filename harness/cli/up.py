@@ -61,7 +61,7 @@ def up(
     with interrupts_held(), testbed.open(stage) as factory:
         machines = start(factory, names)
         for machine in machines:
-            # QEMU serves one client of the agent's socket: leave it to `shell`.
+            # QEMU serves one client of the agent's socket: leave it to `harness sh`.
             machine.agent.close()
             _introduce(machine, stage)
         out.print("Ctrl-C here takes it all down.")
@@ -91,7 +91,7 @@ def _introduce(machine: Machine, stage: str) -> None:
     out.print(
         f"{name} runs at stage {stage}: {vm.ip}, {vm.mem} MiB, {vm.vcpu} vcpu, "
         f"{machine.accelerator.name}.\n\n"
-        f"  harness shell {name}      commands as root, over the guest agent\n"
+        f"  harness sh {name}         commands as root, over the guest agent\n"
         f"  harness console {name}    the serial console; Ctrl-] leaves it\n"
         f"  harness monitor {name}    QEMU's monitor; Ctrl-] leaves it\n\n"
         f"Its files: {machine.directory}"

@@ -52,7 +52,7 @@ def hold(item: pytest.Item, text: str) -> None:
     capture = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
-        print(f"\n{text}\n`harness shell` and `harness console` reach it.")  # noqa: T201
+        print(f"\n{text}\n`harness sh` and `harness console` reach it.")  # noqa: T201
         input("Press Enter to take it down. ")
     finally:
         capture.resume()

@@ -93,7 +93,7 @@ def test_every_command_has_help() -> None:
     said = harness("--help").check().stdout
     commands = re.findall(r"^  ([a-z-]+)  +(\S.*)$", said, re.MULTILINE)
     names = {name for name, _ in commands}
-    assert {"doctor", "up", "shell", "console", "images", "clean", "bench"} <= names
+    assert {"doctor", "up", "sh", "console", "images", "clean", "bench"} <= names
 
 
 def test_a_shell_line_starts_where_the_last_one_ended(

@@ -19,9 +19,7 @@ _REPR = re.compile(
     r"<[\w.]+ (?:object )?at 0x|\b(?:[A-Z]\w+|frozenset|set|dict)\([\w']*=?|"
     r"\bNone\b|\bTrue\b|\bFalse\b|\bb'|\[\]|\{\}|\(\)|'[^']*': "
 )
-_TORN = re.compile(
-    r"(?:[:;,(`]|\bis|\bare|\bof|\bto|\bin)\s*$|^\s*[:;,)`]|``|: ;|\(\s*\)"
-)
+_TORN = re.compile(r"[:;,(`]\s*$|\b(?:of|to)\s*$|^\s*[:;,)`]|``|: ;|\(\s*\)")
 # A name or an event is a fact; that it came true is said by `ok` alone.
 _FAILURE = re.compile(r"\b(did not|was lost|were lost|failed to|went wrong|was not)\b")
 

@@ -1,12 +1,17 @@
 """What decides `reboot-boots-guest-kernel`: the boot menu, and what booted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from harness import (
+    Bootloader,
+    Budgets,
     Check,
+    Generation,
+    MenuEntry,
     Quantity,
+    Rebuild,
+    SystemState,
+    Verification,
     absent,
     at_least,
     at_most,
@@ -16,19 +21,6 @@ from harness import (
     present,
     starts_with,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from harness import (
-        Bootloader,
-        Budgets,
-        Generation,
-        MenuEntry,
-        Rebuild,
-        SystemState,
-        Verification,
-    )
 
 _DIRECT_BOOT = ("-kernel", "-initrd", "-append")
 _BOOTED = "/run/booted-system"

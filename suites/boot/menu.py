@@ -1,13 +1,8 @@
 """A generation with another kernel, /boot's room, and the choice of an entry."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness import Machine, MenuEntry
+from harness import Machine, MenuEntry
 
 # Another kernel than the reference's own, and a mark that only this generation has.
 NEW_KERNEL = """

@@ -1,17 +1,10 @@
 """Power cuts in the middle of a switch, and a new kernel that cannot boot."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import NotExercised, describe, poll
+from harness import Machine, NotExercised, Recorder, Verification, describe, poll
 from suites.boot import checks
 from suites.boot.menu import NEW_KERNEL
-
-if TYPE_CHECKING:
-    from harness import Machine, Recorder, Verification
 
 pytestmark = [
     pytest.mark.criterion("reboot-boots-guest-kernel"),

@@ -1,24 +1,18 @@
 """`reboot-boots-guest-kernel`: decided on a guest that changed its own kernel."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import NotExercised
+from harness import (
+    Bootloader,
+    Budgets,
+    Generation,
+    Machine,
+    NotExercised,
+    Recorder,
+    SystemState,
+)
 from suites.boot import checks
 from suites.boot.menu import NEW_KERNEL, choose_once, free_mib, sizes_mib
-
-if TYPE_CHECKING:
-    from harness import (
-        Bootloader,
-        Budgets,
-        Generation,
-        Machine,
-        Recorder,
-        SystemState,
-    )
 
 pytestmark = [
     pytest.mark.criterion("reboot-boots-guest-kernel"),

@@ -1,15 +1,20 @@
 """What decides `inodes-within-budget`: statvfs before and after deployments."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Mapping, Sequence
 
-from typing import TYPE_CHECKING
-
-from harness import Check, Quantity, absent, at_least, at_most, slope
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from harness import Budgets, InodeSample, LabState, Rebuild, SystemState
+from harness import (
+    Budgets,
+    Check,
+    InodeSample,
+    LabState,
+    Quantity,
+    Rebuild,
+    SystemState,
+    absent,
+    at_least,
+    at_most,
+    slope,
+)
 
 
 def fits_a_store(now: InodeSample, budgets: Budgets) -> Iterator[Check]:

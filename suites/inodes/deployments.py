@@ -1,7 +1,5 @@
 """Deployments that are made of many files."""
 
-from __future__ import annotations
-
 # A package must weigh more than what a healthy cycle may leave behind.
 FILES = 1500
 

@@ -1,19 +1,12 @@
 """`inodes-within-budget`: decided over switch + GC cycles, by what statvfs says."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
-from harness import NotExercised
+from harness import Budgets, InodeSample, Machine, NotExercised, Recorder
 from suites.inodes import checks
 from suites.inodes.deployments import FILES, deployment
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness import Budgets, InodeSample, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

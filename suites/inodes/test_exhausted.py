@@ -3,18 +3,11 @@
 The old guest had to be rebooted; this one must lose a deployment at most.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import Check, NotExercised, describe
+from harness import Check, Machine, NotExercised, Recorder, describe
 from suites.inodes import checks
 from suites.inodes.deployments import FILES, deployment
-
-if TYPE_CHECKING:
-    from harness import Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

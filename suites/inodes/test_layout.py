@@ -1,15 +1,9 @@
 """`inodes-within-budget`: what no collector can change."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from harness import Budgets, Machine, Recorder
 from suites.inodes import checks
-
-if TYPE_CHECKING:
-    from harness import Budgets, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("inodes-within-budget"),

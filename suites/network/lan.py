@@ -1,14 +1,28 @@
 """Observe the address that moves: from a LAN client, the gateway and service hosts."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from harness import Deadline, DeadlineExpired, Quantity, poll
+from harness import (
+    AddressWatch,
+    Deadline,
+    DeadlineExpired,
+    DnsSample,
+    DnsWatch,
+    Fleet,
+    HttpAnswer,
+    LanHost,
+    Machine,
+    Migration,
+    Quantity,
+    Recorder,
+    Sample,
+    Site,
+    poll,
+)
 from suites.network.checks.address import (
     CONNECTED,
     MTU,
@@ -18,23 +32,6 @@ from suites.network.checks.address import (
 )
 from suites.network.migration import migration_of, name_of
 from suites.network.recovery import time_to
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from harness import (
-        AddressWatch,
-        DnsSample,
-        DnsWatch,
-        Fleet,
-        HttpAnswer,
-        LanHost,
-        Machine,
-        Migration,
-        Recorder,
-        Sample,
-        Site,
-    )
 
 _ANSWER_S = 60.0
 # Before a ping's payload come IP's and ICMP's headers.

@@ -1,13 +1,6 @@
 """What the spec says about the address that moves."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from harness import NotExercised
-
-if TYPE_CHECKING:
-    from harness import Fleet, Migration
+from harness import Fleet, Migration, NotExercised
 
 
 def migration_of(fleet: Fleet) -> Migration:

@@ -1,22 +1,26 @@
 """Use the public way to lab as clients from outside do, and the LAN's own."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
 
-from harness import Deadline, Endpoint, NotExercised
+from harness import (
+    Answer,
+    Deadline,
+    Endpoint,
+    Fleet,
+    HttpAnswer,
+    NotExercised,
+    Page,
+    RunningIngress,
+    Site,
+    Visitor,
+)
 from suites.network.checks.ingress import LoginAttempt, Recovery
 from suites.network.migration import migration_of, name_of
 from suites.network.recovery import time_to
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from ipaddress import IPv4Address
-
-    from harness import Answer, Fleet, HttpAnswer, Page, RunningIngress, Site, Visitor
 
 _TRY_S = 2.0
 _FORGED = {"Remote-User": "root", "Remote-Groups": "admins"}

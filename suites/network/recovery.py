@@ -1,16 +1,12 @@
 """Measure how long something takes to be right again."""
 
-from __future__ import annotations
-
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from harness import Deadline, DeadlineExpired, poll
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 

@@ -4,41 +4,32 @@ The real lab is behind the web VM where its page counts. Where headers and open 
 count, a service of the site is, which shows them: lab need not.
 """
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from http.client import HTTPException
-from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import (
     TALKER,
+    Budgets,
+    Check,
     Deadline,
     DeadlineExpired,
+    EventStream,
+    Fleet,
+    Machine,
     NotExercised,
+    Recorder,
+    Site,
+    Visitor,
     address_changed,
     poll,
 )
 from suites.network.checks import address, ingress
 from suites.network.checks.ingress import OPENED, RELOADS, Streams
 from suites.network.migration import migration_of
-from suites.network.public_path import public_path, stand_in
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from harness import (
-        Budgets,
-        Check,
-        EventStream,
-        Fleet,
-        Machine,
-        Recorder,
-        Site,
-        Visitor,
-    )
-    from suites.network.public_path import PublicPath
+from suites.network.public_path import PublicPath, public_path, stand_in
 
 pytestmark = [pytest.mark.criterion("ingress-auth"), pytest.mark.disruptive]
 

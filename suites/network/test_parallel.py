@@ -4,35 +4,26 @@ The old VM keeps the final address. Whatever happens to dev on the temporary one
 LAN loses no answer of the old VM, and the name keeps pointing at it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from harness import (
     OLD,
+    Budgets,
+    Bystander,
+    Fleet,
+    Machine,
+    MachineFactory,
     NotExercised,
+    Recorder,
+    Site,
     bystander_keeps_running,
     bystander_stays_reachable,
     bystander_undisturbed,
     observe_bystander,
 )
 from suites.network.checks import address as checks
-from suites.network.lan import watch_swap
+from suites.network.lan import SwapWatch, watch_swap
 from suites.network.migration import migration_of
-
-if TYPE_CHECKING:
-    from harness import (
-        Budgets,
-        Bystander,
-        Fleet,
-        Machine,
-        MachineFactory,
-        Recorder,
-        Site,
-    )
-    from suites.network.lan import SwapWatch
 
 pytestmark = [pytest.mark.criterion("parallel-on-temporary-ip"), pytest.mark.disruptive]
 

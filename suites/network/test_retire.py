@@ -4,30 +4,28 @@ The host is the site; a VM's unit on it is a QEMU process with its tap and its s
 directory, in which the image and all that the VM persists lie.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
-from harness import OLD, Deadline, DeadlineExpired, NotExercised, poll
+from harness import (
+    OLD,
+    Budgets,
+    Check,
+    Deadline,
+    DeadlineExpired,
+    Fleet,
+    Machine,
+    MachineFactory,
+    NotExercised,
+    Recorder,
+    Site,
+    Trace,
+    poll,
+)
 from suites.network.checks import address, retirement
 from suites.network.checks.retirement import OldVm, Remains
 from suites.network.migration import migration_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from harness import (
-        Budgets,
-        Check,
-        Fleet,
-        Machine,
-        MachineFactory,
-        Recorder,
-        Site,
-        Trace,
-    )
 
 pytestmark = [pytest.mark.criterion("swap-retires-old"), pytest.mark.disruptive]
 

@@ -1,23 +1,27 @@
 """`swap-keeps-address`: decided by what a LAN client saw, sample by sample."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 
-from harness import OLD, TALKER, NotExercised, address_changed
+from harness import (
+    OLD,
+    TALKER,
+    Budgets,
+    Check,
+    Fleet,
+    Machine,
+    MachineFactory,
+    NotExercised,
+    Recorder,
+    Site,
+    address_changed,
+)
 from suites.network.checks import address as checks
-from suites.network.lan import watch_swap
+from suites.network.lan import SwapWatch, watch_swap
 from suites.network.migration import migration_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from ipaddress import IPv4Address
-
-    from harness import Budgets, Check, Fleet, Machine, MachineFactory, Recorder, Site
-    from suites.network.lan import SwapWatch
 
 pytestmark = [pytest.mark.criterion("swap-keeps-address"), pytest.mark.disruptive]
 

@@ -7,9 +7,8 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
-from harness import DeadlineExpired, NotExercised, log_in, poll
+from harness import CommandResult, DeadlineExpired, Machine, NotExercised, log_in, poll
 from suites.onboard.checks.conversion import (
     ASIDE,
     LUSTRATE,
@@ -20,9 +19,6 @@ from suites.onboard.checks.conversion import (
     Login,
     Written,
 )
-
-if TYPE_CHECKING:
-    from harness import CommandResult, Machine
 
 INFECT = "/usr/lib/reference/nixos/infect"
 _LOGIN = r"login: *$"

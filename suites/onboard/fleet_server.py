@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import OLD, MachineError, poll
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from harness import Machine, MachineFactory
+from harness import OLD, Machine, MachineError, MachineFactory, poll
 
 SERVER = "fleet.cloonar.com"
 UNIT = "bento-upgrade.service"

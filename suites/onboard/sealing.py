@@ -1,17 +1,11 @@
 """Seals secrets, deploys them with a service that reads them, and looks at both."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import GuestFailure
+from harness import GuestFailure, Machine, Rebuild
 from suites.onboard.checks.secrets import NAME, Deployed
-
-if TYPE_CHECKING:
-    from harness import Machine, Rebuild
 
 _READER = "acceptance-reader.service"
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import HEARTBEATS, GuestFailure, NotExercised, describe, poll
+from harness import (
+    HEARTBEATS,
+    Budgets,
+    Fleet,
+    GuestFailure,
+    LabState,
+    Machine,
+    MachineFactory,
+    NotExercised,
+    Recorder,
+    SystemState,
+    describe,
+    poll,
+)
 from suites.onboard.checks import pulls as checks
-from suites.onboard.fleet_server import UNIT, Enrolled
-
-if TYPE_CHECKING:
-    from harness import (
-        Budgets,
-        Fleet,
-        LabState,
-        Machine,
-        MachineFactory,
-        Recorder,
-        SystemState,
-    )
-    from suites.onboard.fleet_server import Pull
+from suites.onboard.fleet_server import UNIT, Enrolled, Pull
 
 pytestmark = [
     pytest.mark.criterion("bento-pull"),

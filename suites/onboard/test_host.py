@@ -1,16 +1,9 @@
 """`onboard-host-config` and `forgejo-mcp-reach`: what the plan says of hosts/dev."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import describe
+from harness import Fleet, Machine, Recorder, Site, describe
 from suites.onboard.checks import host as checks
-
-if TYPE_CHECKING:
-    from harness import Fleet, Machine, Recorder, Site
 
 pytestmark = pytest.mark.stage("onboarded")
 

@@ -1,14 +1,20 @@
 """`onboard-infect`: a cloud image becomes a NixOS, watched on its console."""
 
-from __future__ import annotations
-
 import secrets
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import DeadlineExpired, NotExercised, poll
+from harness import (
+    AddressWatch,
+    Budgets,
+    DeadlineExpired,
+    Machine,
+    NotExercised,
+    Recorder,
+    Site,
+    poll,
+)
 from suites.onboard.checks import conversion as checks
 from suites.onboard.converting import (
     INFECT,
@@ -19,9 +25,6 @@ from suites.onboard.converting import (
     identity,
     written,
 )
-
-if TYPE_CHECKING:
-    from harness import AddressWatch, Budgets, Machine, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("onboard-infect"),

@@ -1,17 +1,20 @@
 """`onboard-secrets`: decrypted for whom they are meant, and never in the store."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import MASTER_KEY, NotExercised, describe
+from harness import (
+    MASTER_KEY,
+    Fleet,
+    Machine,
+    NotExercised,
+    Rebuild,
+    Recorder,
+    Secret,
+    StoreSearch,
+    describe,
+)
 from suites.onboard.checks import secrets as checks
 from suites.onboard.sealing import Sealed, Vault
-
-if TYPE_CHECKING:
-    from harness import Fleet, Machine, Rebuild, Recorder, Secret, StoreSearch
 
 pytestmark = [
     pytest.mark.criterion("onboard-secrets"),

@@ -1,13 +1,15 @@
 """What decides `switch-keeps-sessions`: lab and its sessions before and after."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from harness import (
     TALKER,
+    Budgets,
     Check,
+    Echo,
+    LabState,
     Quantity,
+    Rebuild,
     absent,
     at_least,
     at_most,
@@ -17,12 +19,7 @@ from harness import (
     present,
     sessions_unchanged,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from harness import Budgets, Echo, LabState, Rebuild
-    from suites.sessions.observing import Observation
+from suites.sessions.observing import Observation
 
 
 def keeps_sessions(

@@ -1,25 +1,23 @@
 """Observing lab: with live sessions before an event, and after the event."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import HEARTBEATS, TALKER, GuestFailure, NotExercised, poll
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from harness import (
-        Budgets,
-        Echo,
-        Heartbeat,
-        LabState,
-        Machine,
-        Rebuild,
-        Recorder,
-    )
+from harness import (
+    HEARTBEATS,
+    TALKER,
+    Budgets,
+    Echo,
+    GuestFailure,
+    Heartbeat,
+    LabState,
+    Machine,
+    NotExercised,
+    Rebuild,
+    Recorder,
+    poll,
+)
 
 # Takes the place of the containers that lab runs for its sessions, outside its cgroup.
 PAYLOAD = "payload"

@@ -1,17 +1,10 @@
 """`switch-keeps-sessions`: decided by the sessions' own records."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import NotExercised
+from harness import Budgets, Fleet, LabState, Machine, NotExercised, Recorder
 from suites.sessions import checks, observing
-
-if TYPE_CHECKING:
-    from harness import Budgets, Fleet, LabState, Machine, Recorder
-    from suites.sessions.observing import Observation
+from suites.sessions.observing import Observation
 
 pytestmark = [
     pytest.mark.criterion("switch-keeps-sessions"),

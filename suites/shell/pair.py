@@ -1,13 +1,6 @@
 """Which two VMs of the spec are the module's consumers."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from harness import NotExercised, describe
-
-if TYPE_CHECKING:
-    from harness import Fleet
+from harness import Fleet, NotExercised, describe
 
 
 def consumers(fleet: Fleet) -> tuple[str, str]:

@@ -1,14 +1,19 @@
 """`two-consumers`: two machines of one module, each independent of the other."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import (
+    Budgets,
+    Bystander,
+    Fleet,
+    Machine,
+    MachineFactory,
     NotExercised,
+    Recorder,
+    Site,
     bystander_keeps_running,
     bystander_stays_reachable,
     bystander_undisturbed,
@@ -17,19 +22,6 @@ from harness import (
 )
 from suites.shell.checks import consumers as checks
 from suites.shell.pair import consumers
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness import (
-        Budgets,
-        Bystander,
-        Fleet,
-        Machine,
-        MachineFactory,
-        Recorder,
-        Site,
-    )
 
 pytestmark = [
     pytest.mark.criterion("two-consumers"),

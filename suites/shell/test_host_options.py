@@ -1,23 +1,28 @@
 """`shell-options`, the half that shows on the host or over two boots."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import CloudInit, NotExercised, describe, tick
+from harness import (
+    Budgets,
+    CloudInit,
+    Fleet,
+    Machine,
+    MachineFactory,
+    NotExercised,
+    Recorder,
+    Site,
+    Vm,
+    describe,
+    tick,
+)
 from suites.shell.checks import options as checks
 from suites.shell.pair import consumers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from harness import Budgets, Fleet, Machine, MachineFactory, Recorder, Site, Vm
 
 pytestmark = [
     pytest.mark.criterion("shell-options"),

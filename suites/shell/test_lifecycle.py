@@ -1,16 +1,9 @@
 """`shell-lifecycle`: the order of steps, and what crash, stop and deploy leave."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import GuestFailure, NotExercised
+from harness import GuestFailure, Machine, NotExercised, Recorder, Site
 from suites.shell.checks import lifecycle as checks
-
-if TYPE_CHECKING:
-    from harness import Machine, Recorder, Site
 
 pytestmark = [
     pytest.mark.criterion("shell-lifecycle"),

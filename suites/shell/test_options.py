@@ -1,15 +1,9 @@
 """`shell-options`, the half that a guest can see: each option is real in there."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from harness import Budgets, Machine, Recorder
 from suites.shell.checks import options as checks
-
-if TYPE_CHECKING:
-    from harness import Budgets, Machine, Recorder
 
 pytestmark = [pytest.mark.criterion("shell-options"), pytest.mark.stage("cloud")]
 

@@ -4,18 +4,12 @@ With our own life cycle only QEMU's command line is there to be judged; `harness
 brings the units.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import CommandLine, UnitShell
+from harness import CommandLine, Fleet, Machine, Recorder, Site, Units, UnitShell
 from suites.shell.checks import options as checks
-
-if TYPE_CHECKING:
-    from harness import Fleet, Machine, Recorder, Site, Units
 
 _STORE = Path("/nix/store")
 

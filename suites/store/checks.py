@@ -1,12 +1,19 @@
 """What decides `gc-no-estale`: reading all that lives, the store and the sessions."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness import (
+    Budgets,
     Check,
+    Generation,
+    Heartbeat,
+    LabState,
+    Mount,
     Quantity,
+    Reading,
+    Rebuild,
+    SystemState,
+    Verification,
     absent,
     at_least,
     heartbeat_complete,
@@ -14,21 +21,6 @@ from harness import (
     present,
     sessions_unchanged,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from harness import (
-        Budgets,
-        Generation,
-        Heartbeat,
-        LabState,
-        Mount,
-        Reading,
-        Rebuild,
-        SystemState,
-        Verification,
-    )
 
 # Words of QEMU's devices through which a host shares its files with a guest.
 _SHARES = ("virtfs", "fsdev", "9p", "vhost-user-fs", "virtiofs")

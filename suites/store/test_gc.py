@@ -1,16 +1,17 @@
 """`gc-no-estale`: decided by reading everything that lives, caches dropped first."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from harness import HEARTBEATS, NotExercised
+from harness import (
+    HEARTBEATS,
+    Budgets,
+    Collection,
+    Fleet,
+    Machine,
+    NotExercised,
+    Recorder,
+)
 from suites.store import checks
-
-if TYPE_CHECKING:
-    from harness import Budgets, Collection, Fleet, Machine, Recorder
 
 pytestmark = [
     pytest.mark.criterion("gc-no-estale"),

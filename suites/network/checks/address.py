@@ -1,26 +1,26 @@
 """What decides who has an address, which name leads to it, and what it serves."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
 
 from harness import (
+    Answer,
+    Budgets,
     Check,
+    DnsSample,
+    HttpAnswer,
+    Migration,
+    Page,
     Quantity,
+    Sample,
     absent,
     at_least,
     at_most,
     longest_outage,
     present,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from ipaddress import IPv4Address
-
-    from harness import Answer, Budgets, DnsSample, HttpAnswer, Migration, Page, Sample
 
 MTU = 1500  # bytes; the site's links are Ethernet's
 CONNECTED = "connected"

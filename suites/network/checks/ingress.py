@@ -1,14 +1,14 @@
 """What decides that the public way to lab authenticates, and then leads to lab."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from harness import (
     USER,
     Check,
+    HttpAnswer,
+    Page,
     Quantity,
     absent,
     at_most,
@@ -18,11 +18,6 @@ from harness import (
     starts_with,
 )
 from suites.network.checks.address import excerpt
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from harness import HttpAnswer, Page
 
 # Anything else let a request through to somewhere.
 _REFUSED = (HTTPStatus.FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -1,17 +1,10 @@
 """What decides that a removed VM left nothing on its host."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
 
-from harness import Check, absent, lacks, present
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from ipaddress import IPv4Address
-
-    from harness import Sample
+from harness import Check, Sample, absent, lacks, present
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,20 @@
 """What decides `onboard-infect`: the console, the files, the system, the clean-up."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
 
 from harness import (
+    Bootloader,
+    Budgets,
     Check,
+    CommandResult,
+    InodeSample,
     Quantity,
+    SystemState,
+    Verification,
+    Vm,
     absent,
     at_least,
     at_most,
@@ -16,20 +22,6 @@ from harness import (
     lacks,
     one_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from ipaddress import IPv4Address
-
-    from harness import (
-        Bootloader,
-        Budgets,
-        CommandResult,
-        InodeSample,
-        SystemState,
-        Verification,
-        Vm,
-    )
 
 _DONE = "infect: done"
 NIXOS = "/etc/NIXOS"

@@ -1,16 +1,19 @@
 """What decides `onboard-host-config` and `forgejo-mcp-reach`: the plan's hosts/dev."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import Check, absent, contains, present, starts_with
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from harness import CommandResult, Endpoint, Fleet, LabState
+from harness import (
+    Check,
+    CommandResult,
+    Endpoint,
+    Fleet,
+    LabState,
+    absent,
+    contains,
+    present,
+    starts_with,
+)
 
 # lab-v0's unit in systemd's words (coding-lab, docs/reference/lab-v0).
 _LAB_UNIT = {

@@ -1,12 +1,17 @@
 """What decides `bento-pull`: what a pull deploys, and what it must leave alone."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness import (
+    Budgets,
     Check,
+    CommandResult,
+    Generation,
+    Heartbeat,
+    LabState,
+    Rebuild,
+    SystemState,
     absent,
     contains,
     differs_from,
@@ -15,20 +20,7 @@ from harness import (
     sessions_unchanged,
 )
 from suites.onboard.checks.host import lab_healthy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from harness import (
-        Budgets,
-        CommandResult,
-        Generation,
-        Heartbeat,
-        LabState,
-        Rebuild,
-        SystemState,
-    )
-    from suites.onboard.fleet_server import Pull
+from suites.onboard.fleet_server import Pull
 
 # switch-to-configuration's exit status where another one has the lock.
 _LOCKED = 11

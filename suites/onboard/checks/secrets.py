@@ -1,16 +1,21 @@
 """What decides `onboard-secrets`: who can read a secret, and where its text lies."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import MASTER_KEY, Check, absent, contains, differs_from, lacks, one_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from harness import Rebuild, Secret, SecretsState, StoreSearch
+from harness import (
+    MASTER_KEY,
+    Check,
+    Rebuild,
+    Secret,
+    SecretsState,
+    StoreSearch,
+    absent,
+    contains,
+    differs_from,
+    lacks,
+    one_of,
+)
 
 NAME = "acceptance"
 # switch-to-configuration's exit status for an activation that failed.

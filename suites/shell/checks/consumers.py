@@ -1,18 +1,11 @@
 """What decides `two-consumers`: what two machines of one module must not share."""
 
-from __future__ import annotations
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
-from typing import TYPE_CHECKING
+from harness import Check, Vm, absent
 
-from harness import Check, absent
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
-
-    from harness import Vm
-
-    Identity = Mapping[str, AbstractSet[object]]
+Identity = Mapping[str, AbstractSet[object]]
 
 
 def share_nothing(

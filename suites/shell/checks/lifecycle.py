@@ -1,17 +1,19 @@
 """What decides `shell-lifecycle`: the order of steps, taps, disks and reboots."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import Check, Quantity, absent, at_most, contains, differs_from, present
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from harness import Vm
+from harness import (
+    Check,
+    Quantity,
+    Vm,
+    absent,
+    at_most,
+    contains,
+    differs_from,
+    present,
+)
 
 START = ("init", "tap-up", "qemu")
 END = ("qemu-end", "tap-down")

@@ -1,17 +1,24 @@
 """What decides `shell-options`: each option as the guest, QEMU and the host have it."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
 
-from harness import Check, Quantity, absent, at_least, at_most, contains, one_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from ipaddress import IPv4Address
-
-    from harness import Budgets, CommandLine, CommandResult, InodeSample, Units, Vm
+from harness import (
+    Budgets,
+    Check,
+    CommandLine,
+    CommandResult,
+    InodeSample,
+    Quantity,
+    Units,
+    Vm,
+    absent,
+    at_least,
+    at_most,
+    contains,
+    one_of,
+)
 
 # What a first boot makes and a second leaves alone, and the check that holds it.
 _ONCE = "first-boot modules do not run again"

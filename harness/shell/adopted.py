@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
+from harness.errors import (
+    DeadlineExpired,
+    GuestFailure,
+    HarnessError,
+    MachineDied,
+    MachineError,
+)
 from harness.qemu import Console, Emulator, MachinePlan, peer, qmp
 from harness.shell import shim
 from harness.shell import weight as weights
@@ -168,7 +174,10 @@ class UnitShell(Shell):
         self._note_taps(host, self._links())
         plan = self._plan
         talk = qmp.connect(wire, self._directory / "qmp.jsonl", deadline)
-        monitor = host.attached.enter_context(talk)
+        try:
+            monitor = host.attached.enter_context(talk)
+        except MachineDied as death:  # it opens its channel before its disk
+            raise self._failure(host.manager, "ended without a QEMU") from death
         words = ("qemu", *record["argv"])
         (self._directory / "argv.txt").write_text(shlex.join(words) + "\n")
         pid = peer(plan)

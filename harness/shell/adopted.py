@@ -19,13 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
-from harness.errors import (
-    DeadlineExpired,
-    GuestFailure,
-    HarnessError,
-    MachineDied,
-    MachineError,
-)
+from harness.errors import DeadlineExpired, GuestFailure, HarnessError, MachineError
 from harness.qemu import Console, Emulator, MachinePlan, peer, qmp
 from harness.shell import shim
 from harness.shell import weight as weights
@@ -176,7 +170,7 @@ class UnitShell(Shell):
         talk = qmp.connect(wire, self._directory / "qmp.jsonl", deadline)
         try:
             monitor = host.attached.enter_context(talk)
-        except MachineDied as death:  # it opens its channel before its disk
+        except MachineError as death:  # it opens its channel before its disk
             raise self._failure(host.manager, "ended without a QEMU") from death
         words = ("qemu", *record["argv"])
         (self._directory / "argv.txt").write_text(shlex.join(words) + "\n")

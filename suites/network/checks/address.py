@@ -78,7 +78,7 @@ class Convergence:
 
 @dataclass(frozen=True, slots=True)
 class LargeAnswers:
-    """What came of packets and pages larger than usual.
+    """Results for packets and pages larger than usual.
 
     `sizes` are the bytes of lab's page that arrived, one figure for each attempt.
     """

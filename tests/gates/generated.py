@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.criteria import REGISTER
+from harness.exits import MEANINGS
 from harness.fault import built_in
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS
@@ -101,6 +102,12 @@ def _faults(found: dict[str, Any], criterion: str) -> str:
 
 def _checks(names: Iterable[str]) -> str:
     return "; ".join(sorted(names))
+
+
+def exits() -> str:
+    """List the exit statuses of runs and commands."""
+    rows = [(str(int(e)), e.word, text) for e, text in MEANINGS.items()]
+    return table(("status", "word", "meaning"), rows)
 
 
 def cli() -> str:
@@ -277,6 +284,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "register": register,
     "faults": faults,
     "rooms": rooms,
+    "exits": exits,
     "cli": cli,
     "pytest-options": pytest_options,
     "markers": markers,

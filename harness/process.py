@@ -1,7 +1,8 @@
 """Child processes: the only room that imports `subprocess`.
 
 `spawn` owns a child for the length of a `with`; `run` waits for one to end. Commands
-are argv lists, never shell strings.
+are argv lists, never shell strings. A child never outlives this process: where that is
+killed, the kernel ends the child (prctl(2), PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from contextlib import contextmanager, suppress
@@ -29,6 +31,10 @@ DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
 log = logging.getLogger(__name__)
+
+# Debian gives an ordinary user a PATH without `ip`, `nft` and `sfdisk`.
+_ADMIN = ("/usr/sbin", "/sbin")
+_LEASH = "setpriv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +70,34 @@ def spawn(
 ) -> Iterator[Popen[bytes]]:
     """Run a child for the length of the `with`, then stop it and always wait.
 
-    `grace` is how many seconds it has between SIGTERM and SIGKILL. Raises HostError
-    when the program does not exist.
+    `grace` is how many seconds it has between SIGTERM and SIGKILL. When the thread that
+    calls this ends first, for any reason, it is killed. Raises HostError when the
+    program does not exist.
     """
     log.debug("spawn %s", shlex.join(argv))
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=tuple(pass_fds),
-            env=None if env is None else dict(env),
-            cwd=cwd,
-        )
-    except FileNotFoundError as error:
-        raise _missing(argv) from error
+    environment = dict(os.environ if env is None else env)
+    environment["PATH"] = search_path(environment)
+    for program in (_LEASH, argv[0]):
+        if shutil.which(program, path=environment["PATH"]) is None:
+            raise _missing(program)
+    process = subprocess.Popen(
+        [*leashed("KILL"), *argv],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=tuple(pass_fds),
+        env=environment,
+        cwd=cwd,
+    )
     try:
         yield process
     finally:
         stop(process, grace=grace)
+
+
+def leashed(sign: str) -> list[str]:
+    """Return the prefix by which a child gets a signal when its parent has ended."""
+    return [_LEASH, f"--pdeathsig={sign}", "--"]
 
 
 def stop(process: Popen[bytes], *, grace: float) -> None:
@@ -158,8 +172,15 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _missing(argv: Sequence[str]) -> HostError:
+def search_path(environ: Mapping[str, str] | None = None) -> str:
+    """Return PATH with the directories of administrators' programs at its end."""
+    known = os.environ if environ is None else environ
+    given = known.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join([*given, *(path for path in _ADMIN if path not in given)])
+
+
+def _missing(program: str) -> HostError:
     return HostError(
-        f"{argv[0]} is not installed",
+        f"{program} is not installed",
         hint="run `harness doctor` for what is missing, or `make accept` to install it",
     )

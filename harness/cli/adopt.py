@@ -12,7 +12,7 @@ from harness.cli.inputs import DEFAULT_ACCEL, DEFAULT_FLEET, AccelChoice, FleetF
 from harness.cli.say import out
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
-from harness.process import spawn
+from harness.process import leashed, spawn
 from harness.shell import read
 
 _GRACE_S = 60.0
@@ -47,6 +47,7 @@ def adopt(
     order = [*units.before, units.main]
     out.print(" → ".join(one.name for one in order), markup=False)
     argv = [
+        *leashed("TERM"),
         *(sys.executable, "-m", "pytest", "-n", "0"),
         *(word for each in _CRITERIA for word in ("--criterion", each)),
         *(word for each in _SCENARIOS for word in ("--scenario", each)),

@@ -14,7 +14,7 @@ from harness import report
 from harness.cli.say import err
 from harness.criteria import Outcome
 from harness.fault import Seen
-from harness.process import PIPE, STDOUT, spawn
+from harness.process import PIPE, STDOUT, leashed, spawn
 from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 _GRACE_S = 60.0  # machines have to be taken down
-# A run ends, in good order, when whoever began it is gone, by SIGKILL too.
-_MORTAL = ("setpriv", "--pdeathsig=TERM", "--")
 # A line that the plugin prints while a run goes on: when, and what.
 _LIVE = re.compile(r"^ *\d+\.\d s")
 
@@ -54,7 +52,7 @@ class RunSeries:
         into = self.directory / name
         into.mkdir(parents=True)
         argv = [
-            *_MORTAL,
+            *leashed("TERM"),  # orphaned, it still writes its report
             *(sys.executable, "-u", "-m", "pytest", *selection),
             *(("--fault", fault) if fault else ()),
             *("--report-dir", str(into)),

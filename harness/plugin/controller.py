@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from harness import report  # noqa: TC001 - pluggy reads annotations
@@ -15,11 +16,13 @@ from harness.criteria import Outcome
 from harness.plugin import table
 from harness.plugin.closing import close
 from harness.plugin.live import JournalDisplay, terminal
+from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
+from harness.signals import Interrupted, ignoring, interrupting
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from types import FrameType
+    import signal
+    from collections.abc import Generator
 
     from xdist.workermanage import (  # type: ignore[import-untyped]
         WorkerController,
@@ -44,6 +47,10 @@ class Controller:
         self.wordy = config.get_verbosity() > 0
         self.stack = ExitStack()
         self.out = self.stack.enter_context(terminal())
+        self.ended_by: signal.Signals | None = None
+        self.signals = ExitStack()
+        self.signals.enter_context(interrupting())
+        config.add_cleanup(self.signals.close)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
@@ -52,6 +59,7 @@ class Controller:
             "id": self.run.id,
             "dir": str(self.run.directory),
             "started": self.run.started,
+            "controller": os.getpid(),
         }
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -62,8 +70,20 @@ class Controller:
         live = JournalDisplay(
             self.run.journal.directory, self.out, outcomes=not self.wordy
         )
-        with live.follow(), as_interrupt(signal.SIGTERM):
+        with live.follow():
             return (yield)
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(
+        self, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> None:
+        """Have workers end in order too: only a terminal's Ctrl-C reaches them."""
+        if isinstance(excinfo.value, Interrupted):
+            self.ended_by = excinfo.value.number
+        if distributed(self.config):
+            for worker in psutil.Process().children():
+                with suppress(psutil.NoSuchProcess):
+                    worker.terminate()
 
     def _mute(self) -> None:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
@@ -90,7 +110,9 @@ class Controller:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the report and decide the exit status."""
+        """Write the report and decide the exit status; no signal cuts that short."""
+        self.signals.close()
+        self.signals.enter_context(ignoring())
         self.stack.close()
         if not self.run.opened:
             return
@@ -116,20 +138,6 @@ class Controller:
             self.results, self.run.directory, width=width, colour=colour
         )
         terminalreporter.write(text)
-
-
-@contextmanager
-def as_interrupt(number: signal.Signals) -> Iterator[None]:
-    """Take a signal for a Ctrl-C: CI ends a run so, and its report is wanted too."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def exit_status(results: report.Results, exitstatus: int) -> int:

@@ -25,8 +25,16 @@ from harness.plugin.markers import (
 )
 from harness.plugin.options import distributed, is_worker
 from harness.plugin.outcome import Phase, classify, combine, explain
-from harness.plugin.run import CURRENT, EMULATED, RUN, Current, open_run
+from harness.plugin.run import (
+    CURRENT,
+    EMULATED,
+    RUN,
+    WORKER_INPUT,
+    Current,
+    open_run,
+)
 from harness.report.journal import Collected, CollectFailed, Finished, Started
+from harness.signals import end_with, interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -44,6 +52,8 @@ def register(config: pytest.Config, settings: Settings) -> None:
     """Register what this process needs: tests, terminal and report, or both."""
     run = open_run(config, settings)
     config.stash[RUN] = run
+    if is_worker(config):
+        config.pluginmanager.register(Worker(config), "acceptance-worker")
     if not distributed(config):
         config.pluginmanager.register(Tests(run, settings), "acceptance-tests")
     if not is_worker(config):
@@ -52,6 +62,22 @@ def register(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(
             Controller(config, run, settings), "acceptance-controller"
         )
+
+
+class Worker:
+    """An xdist worker, which does not outlive its controller.
+
+    execnet lets it run on for 5 to 15 s, and needs a SIGINT that is not ignored.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        end_with(config.workerinput[WORKER_INPUT]["controller"])  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Unwind at the controller's SIGTERM as at a terminal's Ctrl-C."""
+        with interrupting():
+            return (yield)
 
 
 class Tests:

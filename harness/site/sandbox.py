@@ -100,7 +100,7 @@ class Sandbox:
             "setpriv",
             "--pdeathsig=KILL",
             "--",
-            *_with_admin_path(argv),
+            *argv,
         ]
 
     @property
@@ -320,14 +320,6 @@ def _inner_pid(outer: Popen[bytes]) -> int:
 
     awaited = Deadline.after(_SCRIPT_BUDGET, "nsenter to join the sandbox")
     return poll(first_child, awaited, interval=0.001)
-
-
-def _with_admin_path(argv: Sequence[str]) -> list[str]:
-    # Debian gives an ordinary user a PATH without `ip` and `dnsmasq`.
-    path = os.environ.get("PATH", os.defpath)
-    if {"/usr/sbin", "/sbin"} & set(path.split(":")):
-        return list(argv)
-    return ["env", f"PATH={path}:/usr/sbin:/sbin", *argv]
 
 
 def _namespace(pid: int, kind: str) -> str:

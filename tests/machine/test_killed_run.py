@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOMENTS = 10
-# xdist's workers notice that their controller is gone, and are given time to unwind.
-GONE_WITHIN_S = 30.0
+GONE_WITHIN_S = 2.0
 SUITE = {
     "suites/test_hold.py": """
         import os

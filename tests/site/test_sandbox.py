@@ -120,7 +120,7 @@ def test_nothing_outlives_its_owner(
         held.process.send_signal(sign)
         awaited = patient(within, "the sandbox to be gone")
         poll(held.gone, awaited, seen=held.left)
-        assert not any(alive(pid) for pid in told["inside"])
+        poll(lambda: not any(map(alive, told["inside"])) or None, awaited)
         # By process, not by the namespace's number: the kernel reuses those.
         for kind, processes in members.items():
             assert processes, kind
@@ -285,7 +285,7 @@ def test_an_ordinary_user_has_a_whole_site(
             held.process.kill()
             awaited = patient(GONE_WITHIN, "everything to be gone")
             poll(held.gone, awaited, seen=held.left)
-            assert not any(alive(pid) for pid in told["inside"])
+            poll(lambda: not any(map(alive, told["inside"])) or None, awaited)
 
 
 @pytest.fixture

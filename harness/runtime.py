@@ -51,6 +51,13 @@ def sweep(root: Path) -> list[Path]:
     return [path for path in sorted(root.iterdir()) if _abandoned(path)]
 
 
+def sweep_runs() -> list[Path]:
+    """Remove what killed runs of this user left, to have its room. Raises HostError."""
+    root = private(runtime_root())
+    with FileLock(root / _LOCK):
+        return sweep(root)
+
+
 def private(root: Path) -> Path:
     """Make a directory for this user alone, or make sure that it is one."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -10,8 +10,13 @@ import typer
 from harness.cli.say import age_text, out, show, size_text, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from harness.image import Shelved
     from harness.stage import Cached
+
+_DAMAGED = "damaged: not used, `harness clean` removes it"
 
 
 def images() -> None:
@@ -24,6 +29,9 @@ def images() -> None:
         lines.add_row(*_image_row(each))
     for cached in built:
         lines.add_row(*_stage_row(cached))
+    for what, path in _damaged():
+        size = size_text(stage.occupied(path))
+        lines.add_row(what, "", path.name[:16], size, "", "", _DAMAGED)
     if not lines.row_count:
         out.print("Nothing is cached yet.")
         return
@@ -39,11 +47,22 @@ def clean(
     from harness import reference, stage  # noqa: PLC0415 - see the package
 
     freed = sum(cached.bytes for cached in stage.cached())
+    freed += sum(stage.occupied(path) for path in stage.damaged())
     gone = len(stage.clean())
     for each in () if stages else reference.images():
         reference.remove(each.image.digest)
         freed, gone = freed + each.bytes, gone + 1
+    for path in () if stages else reference.damaged():
+        freed, gone = freed + stage.occupied(path), gone + 1
+        reference.remove(path.name)
     out.print(f"Removed {gone} cached states, {size_text(freed)}.")
+
+
+def _damaged() -> Iterator[tuple[str, Path]]:
+    from harness import reference, stage  # noqa: PLC0415 - see the package
+
+    yield from (("image", path) for path in reference.damaged())
+    yield from (("stage", path) for path in stage.damaged())
 
 
 def _image_row(each: Shelved) -> tuple[str, ...]:

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
+from harness.files import flush, flush_tree, read_input, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-_DIGEST_LENGTH = 64
+DRAFT = ".new-"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Progress(Protocol):
@@ -85,21 +88,20 @@ class Shelf:
 
     def find(self, recipe: str) -> Image | None:
         """Return the image that a recipe (its digest) was last built into."""
-        pin = self._pin(recipe)
-        return self.load(pin.read_text().strip()) if pin.exists() else None
+        digest = _pinned(self._pin(recipe))
+        return self.load(digest) if digest else None
 
     def pin(self, recipe: str, image: Image) -> None:
         """Remember that a recipe leads to `image`."""
-        fresh = self._pin(f"{recipe}.new")
-        fresh.write_text(f"{image.digest}\n")
-        fresh.replace(self._pin(recipe))
+        write_whole(self._pin(recipe), f"{image.digest}\n")
 
     def load(self, digest: str) -> Image | None:
         """Return the image of this digest, None unless it is complete."""
         directory = self.directory / digest
         try:
-            manifest = json.loads((directory / MANIFEST).read_text())
-        except (OSError, ValueError):
+            manifest = json.loads(read_input(directory / MANIFEST))
+            _built_at(manifest)
+        except (InputError, ValueError, KeyError, TypeError, RecursionError):
             return None
         image = Image(
             directory / "image.qcow2", digest, directory / "vmlinuz", manifest
@@ -109,11 +111,13 @@ class Shelf:
     def put(self, made: Path, manifest: Mapping[str, Any]) -> Image:
         """Shelve a directory of the same file system under its manifest's digest."""
         text = json.dumps(manifest, indent=1, sort_keys=True)
-        (made / MANIFEST).write_text(f"{text}\n")
+        flush_tree(made)
+        write_whole(made / MANIFEST, f"{text}\n")
         target = self.directory / manifest["digest"]
         if target.exists():  # the remains of an incomplete one: load() refused it
             shutil.rmtree(target)
         made.rename(target)
+        flush(self.directory)
         image = self.load(manifest["digest"])
         if image is None:
             raise HarnessError(f"{target} disappeared while it was being put there")
@@ -122,20 +126,35 @@ class Shelf:
     def images(self, recipe: str) -> Iterator[Shelved]:
         """Yield every complete image, oldest first; `recipe` leads to one of them."""
         current = self.find(recipe)
-        found = [self.load(path.name) for path in self.directory.glob("[0-9a-f]*")]
+        found = [self.load(path.name) for path in self._places()]
         shelved = [
             Shelved(image, _built(image), _size(image.directory), image == current)
             for image in found
-            if image is not None and len(image.digest) == _DIGEST_LENGTH
+            if image is not None
         ]
         yield from sorted(shelved, key=lambda each: each.built)
 
+    def sweep(self) -> list[Path]:
+        """Remove and list what killed builds left; the caller holds `lock`."""
+        left = sorted(self.directory.glob(f"{DRAFT}*"))
+        for path in left:
+            shutil.rmtree(path)
+        return left
+
+    def damaged(self) -> list[Path]:
+        """List the directories of images that `load` refuses: none is ever used."""
+        return sorted(path for path in self._places() if self.load(path.name) is None)
+
     def remove(self, digest: str) -> None:
-        """Remove an image; machines based on it lose their disk."""
+        """Remove an image, whole or not; machines based on it lose their disk."""
         shutil.rmtree(self.directory / digest)
         for pin in self.directory.glob("recipe-*"):
-            if pin.read_text().strip() == digest:
+            if _pinned(pin) == digest:
                 pin.unlink()
+
+    def _places(self) -> Iterator[Path]:
+        found = self.directory.glob("[0-9a-f]*")
+        return (path for path in found if _DIGEST.fullmatch(path.name))
 
     def _pin(self, recipe: str) -> Path:
         return self.directory / f"recipe-{recipe}"
@@ -147,9 +166,22 @@ def digest_of(recipe: str, resolved: Mapping[str, Any], image_sha256: str) -> st
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _pinned(pin: Path) -> str:
+    """Return the digest that a pin names; empty where it names none."""
+    try:
+        digest = read_input(pin).decode(errors="replace").strip()
+    except InputError:
+        return ""
+    return digest if _DIGEST.fullmatch(digest) else ""
+
+
 def _built(image: Image) -> datetime:
-    return datetime.fromisoformat(image.manifest["built"]).astimezone(UTC)
+    return _built_at(image.manifest)
+
+
+def _built_at(manifest: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(manifest["built"]).astimezone(UTC)
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in directory.iterdir())
+    return sum(path.lstat().st_blocks * 512 for path in directory.iterdir())

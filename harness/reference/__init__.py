@@ -42,9 +42,14 @@ def images(cache: Path | None = None) -> list[Shelved]:
     return list(Shelf(cache or cache_dir()).images(ImageRecipe().digest))
 
 
+def damaged(cache: Path | None = None) -> list[Path]:
+    """List the remains of images in the cache that cannot be used."""
+    return Shelf(cache or cache_dir()).damaged()
+
+
 def remove(digest: str, cache: Path | None = None) -> None:
     """Remove a cached image; machines based on it lose their disk."""
     Shelf(cache or cache_dir()).remove(digest)
 
 
-__all__ = ["image", "images", "refresh", "remove"]
+__all__ = ["damaged", "image", "images", "refresh", "remove"]

@@ -17,11 +17,12 @@ from filelock import FileLock, Timeout
 from harness.deadline import Deadline, poll
 from harness.errors import HostError, ProcessFailed
 from harness.image.disk import MIB, SECTOR, boot_sectors
-from harness.image.shelf import Image, digest_of
+from harness.image.shelf import DRAFT, Image, digest_of
 from harness.process import STDOUT, Popen, run, spawn
 from harness.reference import manifest as manifests
 from harness.reference.mirror import KEYRING, Mirror, find_mirror
 from harness.reference.recipe import Workshop, hook_environment, leash, mmdebstrap
+from harness.runtime import sweep_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,9 +95,7 @@ def _build(job: _Job, digest: str, known: Image | None) -> Image:
         if known is not None and known.manifest["resolved"] == resolution:
             job.progress.step("no package has changed, keeping the image")
             return known
-        with tempfile.TemporaryDirectory(
-            prefix=".new-", dir=job.shelf.directory
-        ) as new:
+        with tempfile.TemporaryDirectory(prefix=DRAFT, dir=job.shelf.directory) as new:
             made = Path(new) / "image"
             made.mkdir(mode=0o700)
             _convert(job, workshop, made)
@@ -126,10 +125,14 @@ def _build(job: _Job, digest: str, known: Image | None) -> Image:
 @contextmanager
 def _workshop(job: _Job) -> Iterator[Workshop]:
     base = Path(os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 (mkdtemp below)
-    for place in (base, job.shelf.directory):
-        _demand_room(place)
+    # First what killed runs left: it may be what fills the disk.
+    sweep_runs()
     for left in base.glob(f"{_WORKSHOP}*"):
         _sweep(left, job.progress)
+    for left in job.shelf.sweep():
+        job.progress.step(f"removed what a killed build left: {left}")
+    for place in (base, job.shelf.directory):
+        _demand_room(place)
     directory = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=base))
     with _held(directory), _raw_disk(directory / "out/disk.raw", job) as disk_fd:
         yield Workshop(directory, job.shelf.debs, disk_fd)

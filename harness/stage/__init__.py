@@ -4,7 +4,7 @@
 RAM and disk, is kept under their digest and restored per test into a private overlay.
 """
 
-from harness.stage.cache import Cached, StageCache, cached, clean
+from harness.stage.cache import Cached, StageCache, cached, clean, damaged, occupied
 from harness.stage.graph import (
     HEARTBEATS,
     MASTER_KEY,
@@ -32,5 +32,7 @@ __all__ = [
     "address_changed",
     "cached",
     "clean",
+    "damaged",
     "lineage",
+    "occupied",
 ]

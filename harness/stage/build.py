@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import GuestPanicked
+from harness.files import flush_tree, write_whole
 from harness.machine import launch, restore, save
 from harness.runtime import runtime_directory
 from harness.site import open_site
@@ -112,7 +113,8 @@ class StageBuild:
             "retries": retries,
         }
         # Last: a directory without it is an unfinished build.
-        (self.home / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        flush_tree(self.home)
+        write_whole(self.home / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         self.progress.step(
             f"stage {self.stage} of {self.vm}: built in {manifest['build_s']} s"
         )

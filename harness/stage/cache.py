@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness import host
+from harness.errors import InputError
+from harness.files import read_input
 from harness.machine import Machine, launch_microvm, restore
 from harness.qemu import cmdline, seed, snapshot
 from harness.shell import HostSystem, recipe
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """One built stage on disk; `bytes` is what it occupies, in blocks."""
+    """One built stage on disk, as its manifest says.
+
+    `built` is seconds since 1970, `retries` counts panics of the emulated kernel.
+    """
 
     path: Path
     stage: str
@@ -40,7 +45,28 @@ class Cached:
     built: float
     build_s: float
     retries: int
-    bytes: int
+
+    @classmethod
+    def read(cls, home: Path) -> Cached | None:
+        """Read a stage's manifest; None where there is none, or no whole one."""
+        try:
+            facts = json.loads(read_input(home / MANIFEST))
+            return cls(
+                home,
+                stage=str(facts["stage"]),
+                vm=str(facts["vm"]),
+                digest=str(facts["digest"]),
+                built=float(facts["built"]),
+                build_s=float(facts["build_s"]),
+                retries=int(facts["retries"]),
+            )
+        except (InputError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    @property
+    def bytes(self) -> int:
+        """What it occupies, in blocks."""
+        return occupied(self.path)
 
 
 def stages_home() -> Path:
@@ -141,22 +167,34 @@ def _code_digest() -> str:
 
 def _once(home: Path, build: Callable[[], None]) -> Path:
     """Build what is not there yet; a second process waits for the first one's."""
-    if (home / MANIFEST).exists():
+    if Cached.read(home):
         return home
     with FileLock(f"{home}.lock"):
-        if not (home / MANIFEST).exists():
+        if not Cached.read(home):
             build()
     return home
 
 
 def cached() -> list[Cached]:
     """List what is built, oldest first."""
-    entries = []
-    for manifest in stages_home().glob(f"*/{MANIFEST}"):
-        facts = json.loads(manifest.read_text())
-        size = sum(p.lstat().st_blocks * 512 for p in manifest.parent.rglob("*"))
-        entries.append(Cached(path=manifest.parent, bytes=size, **facts))
-    return sorted(entries, key=lambda entry: entry.built)
+    entries = [Cached.read(manifest.parent) for manifest in _manifests()]
+    whole = [entry for entry in entries if entry is not None]
+    return sorted(whole, key=lambda entry: entry.built)
+
+
+def damaged() -> list[Path]:
+    """List the directories of stages whose manifest is no whole one."""
+    places = [manifest.parent for manifest in _manifests()]
+    return sorted(place for place in places if Cached.read(place) is None)
+
+
+def occupied(directory: Path) -> int:
+    """Count the bytes that a directory's files occupy, in blocks."""
+    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
+
+
+def _manifests() -> Iterator[Path]:
+    return stages_home().glob(f"*/{MANIFEST}")
 
 
 def clean(*, keep: frozenset[str] = frozenset()) -> list[Path]:

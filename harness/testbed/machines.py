@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, NotExercised
 from harness.evidence import scrub
+from harness.stage import Cached
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager, ExitStack
@@ -138,11 +138,11 @@ class MachineFactory:
         )
         with remembered or nullcontext():
             saved = stages.ensure(stage, vm)
-        retries = json.loads((saved / "stage.json").read_text())["retries"]
-        if retries:
+        built = Cached.read(saved)
+        if built and built.retries:
             self.observer.note(
-                f"stage {stage} of {vm} was built after {retries} kernel panics of"
-                " the emulator's making"
+                f"stage {stage} of {vm} was built after {built.retries} kernel"
+                " panics of the emulator's making"
             )
 
     def _collect(self, machine: Machine, into: Path) -> None:

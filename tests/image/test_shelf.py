@@ -55,6 +55,34 @@ def test_an_incomplete_image_is_none(shelf: Shelf, lost: str) -> None:
     assert shelf.find(RECIPE) == image
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [b"", b"{", b"null", b"[]", b"{}", b'{"built": 1}', b'{"built": "x"}', b"\xff\xfe"],
+)
+def test_a_damaged_manifest_is_no_image(shelf: Shelf, foreign: bytes) -> None:
+    """It is listed as damaged, can be removed, and is built again."""
+    image = put(shelf, "a" * 64)
+    shelf.pin(RECIPE, image)
+    (image.directory / "manifest.json").write_bytes(foreign)
+    assert shelf.find(RECIPE) is None
+    assert list(shelf.images(RECIPE)) == []
+    assert shelf.damaged() == [image.directory]
+    shelf.remove(image.digest)
+    assert shelf.damaged() == []
+    assert put(shelf, "a" * 64) == image
+
+
+@pytest.mark.parametrize("foreign", [b"", b"..", b"\xff", b"a" * 63, b"A" * 64])
+def test_a_pin_that_names_no_image_leads_nowhere(shelf: Shelf, foreign: bytes) -> None:
+    """Nothing outside the shelf is read, and removing goes on."""
+    image = put(shelf, "a" * 64)
+    shelf.pin(RECIPE, image)
+    (shelf.directory / f"recipe-{RECIPE}").write_bytes(foreign)
+    assert shelf.find(RECIPE) is None
+    assert [each.current for each in shelf.images(RECIPE)] == [False]
+    shelf.remove(image.digest)
+
+
 def test_images_are_listed_by_age_with_the_current_one_marked(shelf: Shelf) -> None:
     """As `harness images` shows them; work in progress is no image."""
     put(shelf, "b" * 64, "2026-02-01T00:00:00+00:00")

@@ -6,22 +6,27 @@ else, from the partition table to the lock, is the builder's own.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from harness.deadline import poll
 from harness.errors import HostError, ProcessFailed
 from harness.image.disk import PartitionTable
 from harness.image.shelf import Shelf
-from harness.process import run
+from harness.process import kill, run, spawn
 from harness.reference import builder
 from harness.reference import mirror as mirrors
 from harness.reference.builder import announcements, build
 from harness.reference.mirror import OVERRIDE
 from harness.reference.recipe import ImageRecipe
 from tests.waiting import patient
+
+ROOT = Path(__file__).parents[2]
 
 STAND_IN = """#!/bin/sh
 [ "$1" = --version ] && { echo "mmdebstrap 0.1"; exit 0; }
@@ -163,6 +168,63 @@ def test_what_a_killed_build_left_is_swept_but_a_living_ones_stays(
         build(recipe, shelf, Said(), again=False)
         assert not dead.exists()
         assert living.exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+
+from harness.image.disk import PartitionTable
+from harness.image.shelf import Shelf
+from harness.reference import builder
+from harness.reference import mirror as mirrors
+from harness.reference.recipe import ImageRecipe
+
+keys, root, cache = map(Path, sys.argv[1:])
+mirrors.KEYRING = keys
+builder._NEEDED_BYTES = 1 << 20
+
+
+class Quiet:
+    def step(self, text):
+        pass
+
+
+recipe = ImageRecipe(root, PartitionTable(boot_mib=8, root_mib=16))
+builder.build(recipe, Shelf(cache), Quiet(), again=False)
+"""
+
+
+def test_a_killed_build_does_not_keep_the_next_from_starting(
+    recipe: ImageRecipe,
+    shelf: Shelf,
+    program: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it left, workshop and draft, is removed before the room is counted."""
+    filled = 1 << 20
+    program.write_text(f"#!/bin/sh\nhead -c {filled} /dev/zero >out/fill\nsleep 60\n")
+    argv = [sys.executable, "-c", KILLED, str(tmp_path / "keys.gpg")]
+    argv += [str(recipe.root), str(shelf.cache)]
+    with spawn(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}) as builds:
+
+        def full() -> bool | None:
+            left = (tmp_path / "tmp").glob("*/out/fill")
+            return any(path.stat().st_size == filled for path in left) or None
+
+        poll(full, patient(20, "a build that fills the disk"))
+        kill(builds.pid)
+    draft = shelf.directory / ".new-killed"
+    draft.mkdir()
+    (draft / "image.qcow2").write_bytes(bytes(filled))
+    monkeypatch.setattr(builder, "_NEEDED_BYTES", 1 << 60)
+    said = Said()
+    with pytest.raises(HostError, match="too little room"):
+        build(recipe, shelf, said, again=False)
+    assert not draft.exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert sum("what a killed build left" in line for line in said.lines) == 2
 
 
 @pytest.mark.usefixtures("program")

@@ -134,7 +134,8 @@ def saved_stage(bench: Bench, testbed: Testbed, stage: str, retries: int = 0) ->
     dev = testbed.inputs.vm("dev")
     renamed = {**state, "name": dev.name, "mac": dev.mac}
     (home / "machine.json").write_text(json.dumps(renamed))
-    (home / "stage.json").write_text(json.dumps({"retries": retries}))
+    manifest = {"stage": stage, "vm": "dev", "digest": "d", "built": 0, "build_s": 1}
+    (home / "stage.json").write_text(json.dumps({**manifest, "retries": retries}))
     return boot_id
 
 

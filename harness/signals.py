@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,9 +29,23 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
+class Ended(SystemExit):
+    """A signal asked this command to end; unlike Interrupted, no prompt survives it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = signal.Signals(number)
+        super().__init__(128 + number)
+
+    def __str__(self) -> str:
+        return f"ended by {self.number.name}"
+
+
 @contextmanager
-def interrupting() -> Iterator[None]:
-    """Raise Interrupted where one of `ENDING` arrives, for the length of the `with`.
+def interrupting(
+    error: Callable[[int], BaseException] = Interrupted,
+    numbers: Iterable[signal.Signals] = ENDING,
+) -> Iterator[None]:
+    """Raise where one of `numbers` arrives, for the length of the `with`.
 
     Only for the main thread. After the first one SIGTERM and SIGHUP are ignored, so
     that what it began is done to its end; a second Ctrl-C cuts that short. A signal
@@ -43,11 +57,11 @@ def interrupting() -> Iterator[None]:
         if arrived and number != signal.SIGINT:
             return
         arrived.append(number)
-        raise Interrupted(number)
+        raise error(number)
 
     before = {
         number: signal.signal(number, interrupt)
-        for number in ENDING
+        for number in numbers
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

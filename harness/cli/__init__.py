@@ -7,6 +7,7 @@ status 1 is a negative verdict or ruling.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -27,6 +28,7 @@ from harness.cli import (
 )
 from harness.cli.say import explain
 from harness.errors import GuestFailure, HarnessError
+from harness.signals import Ended, interrupting
 
 NO = 1
 WRONG = 2
@@ -59,7 +61,11 @@ app.add_typer(spec.app, name="spec")
 def main() -> None:
     """Run the command line and leave with its exit status."""
     try:
-        app()
+        with interrupting(Ended, (signal.SIGTERM, signal.SIGHUP)):
+            app()
+    except Ended as end:
+        explain(end)
+        raise
     except HarnessError as error:
         explain(error)
         sys.exit(WRONG)

@@ -123,10 +123,13 @@ class Controls:
         """Run the suites under all faults, so many at a time."""
         places = [f"{number}/{len(chosen)}" for number in range(1, len(chosen) + 1)]
         with ThreadPoolExecutor(jobs) as pool:
-            # An interrupt in the main thread still waits for the children, which the
-            # terminal has interrupted as well.
-            for _ in pool.map(self.take, chosen, places):
-                pass
+            try:
+                for _ in pool.map(self.take, chosen, places):
+                    pass
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.series.end()
+                raise
 
     def take(self, control: Control, place: str) -> None:
         """Run the suites under one fault and rule on it."""

@@ -30,7 +30,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 
-def explain(error: Exception) -> None:
+def explain(error: BaseException) -> None:
     """Print an error as one message: no traceback, but all that was noted on it."""
     err.print(f"harness: {error}", markup=False)
     for note in getattr(error, "__notes__", ()):

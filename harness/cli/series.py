@@ -14,7 +14,7 @@ from harness import report
 from harness.cli.say import err
 from harness.criteria import Outcome
 from harness.fault import Seen
-from harness.process import PIPE, STDOUT, leashed, spawn
+from harness.process import PIPE, STDOUT, Popen, leashed, spawn
 from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
@@ -40,6 +40,7 @@ class RunSeries:
         self._options = tuple(options)
         self._started = now.isoformat(timespec="seconds")
         self._began = time.monotonic()
+        self._running: list[Popen[bytes]] = []
         self._last = RunSummary(id=self.id, started=self._started, duration_s=0)
 
     def take(
@@ -58,7 +59,7 @@ class RunSeries:
             *("--report-dir", str(into)),
             *self._options,
         ]
-        status = _pytest(argv, into / "output.txt", name)
+        status = self._pytest(argv, into / "output.txt", name)
         file = into / "latest" / RESULTS
         if not file.exists():
             why = _usage_error(into / "output.txt") or f"{into}/output.txt"
@@ -66,6 +67,26 @@ class RunSeries:
         results = report.load(file)
         self._last = results.run
         return results
+
+    def end(self) -> None:
+        """Have the runs that go on now end in order; does not wait for them."""
+        for child in self._running:
+            child.terminate()
+
+    def _pytest(self, argv: Sequence[str], output: Path, name: str) -> int:
+        """Run pytest to its end, with its live lines on the terminal."""
+        with (
+            output.open("wb") as log,
+            spawn(argv, stdout=PIPE, stderr=STDOUT, grace=_GRACE_S) as child,
+        ):
+            self._running.append(child)
+            for line in child.stdout or ():
+                log.write(line)
+                log.flush()
+                text = line.decode(errors="replace").rstrip()
+                if _LIVE.match(text):
+                    err.print(f"    {name}: {text}", markup=False)
+            return child.wait()
 
     def provenance(self) -> RunSummary:
         """Describe the series as one run: on what it ran, and for how long."""
@@ -82,21 +103,6 @@ class RunSeries:
                 "uncollected": (),
             }
         )
-
-
-def _pytest(argv: Sequence[str], output: Path, name: str) -> int:
-    """Run pytest to its end, with its live lines on the terminal."""
-    with (
-        output.open("wb") as log,
-        spawn(argv, stdout=PIPE, stderr=STDOUT, grace=_GRACE_S) as child,
-    ):
-        for line in child.stdout or ():
-            log.write(line)
-            log.flush()
-            text = line.decode(errors="replace").rstrip()
-            if _LIVE.match(text):
-                err.print(f"    {name}: {text}", markup=False)
-        return child.wait()
 
 
 def _usage_error(output: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +21,7 @@ from harness.cli.inputs import (
 from harness.cli.running import RunningMachine, announce
 from harness.cli.say import err, live, out
 from harness.errors import InputError, Mistake
+from harness.signals import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +66,12 @@ def up(
             machine.agent.close()
             _introduce(machine, stage)
         out.print("Ctrl-C here takes it all down.")
-        _wait(machines)
+        try:
+            _wait(machines)
+        except Ended as end:
+            with suppress(OSError):  # of a terminal that is closed already
+                out.print(f"\nTaking it down: {end}.")
+            raise
         out.print("\nTaking it down.")
 
 

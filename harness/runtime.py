@@ -58,6 +58,18 @@ def sweep_runs() -> list[Path]:
         return sweep(root)
 
 
+def abandoned(place: Path) -> bool:
+    """Whether a place is in a run directory whose process is gone."""
+    root = runtime_root()
+    if not (place.is_relative_to(root) and place.exists()):
+        return False
+    try:
+        with FileLock(root / place.relative_to(root).parts[0] / _LOCK, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
 def private(root: Path) -> Path:
     """Make a directory for this user alone, or make sure that it is one."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)

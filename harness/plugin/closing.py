@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import report
+from harness.errors import HostError
 from harness.evidence import scrub
 from harness.report import journal, merge
 from harness.report.model import RunSummary
 from harness.report.provenance import commit
 from harness.report.writer import point_latest
+from harness.runtime import abandoned, sweep_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +54,19 @@ def close(
     shutil.rmtree(run.journal.directory)
     point_latest(run.directory)
     return results
+
+
+def rescue(run: Run) -> None:
+    """Save what processes of a run that died know of machines; remove the rest.
+
+    Soon: the next process that makes a run directory would remove it.
+    """
+    with suppress(OSError, HostError):
+        for story in merge.fold(journal.read(run.journal.directory)).stories.values():
+            for machine in story.machines:
+                if abandoned(Path(machine.directory)):
+                    salvage(machine, run.directory)
+        sweep_runs()
 
 
 def salvage(machine: MachineUsed, directory: Path) -> None:

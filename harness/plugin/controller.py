@@ -14,7 +14,7 @@ import pytest
 from harness import report  # noqa: TC001 - pluggy reads annotations
 from harness.criteria import Outcome
 from harness.plugin import table
-from harness.plugin.closing import close
+from harness.plugin.closing import close, rescue
 from harness.plugin.live import JournalDisplay, terminal
 from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
@@ -61,6 +61,12 @@ class Controller:
             "started": self.run.started,
             "controller": os.getpid(),
         }
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, error: object) -> None:
+        """Save what a worker that died leaves, before another takes its place."""
+        if error is not None:
+            rescue(self.run)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:

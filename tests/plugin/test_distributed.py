@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,23 +17,27 @@ SUITE = {
     "suites/test_dying.py": """
         import os
         import signal
+        from pathlib import Path
 
         import pytest
 
         from harness.evidence import Check
 
         from harness.plugin.run import RUN, current
+        from harness.runtime import runtime_directory
 
 
         @pytest.mark.criterion("gc-no-estale")
-        def test_dies(check, request, tmp_path):
+        def test_dies(check, request):
             check(Check("before", "recorded in time", "recorded in time"))
-            current(request.node).machine("dev", tmp_path)
-            said = "Linux version\\npassword: hunter2\\n"
-            (tmp_path / "console.log").write_text(said)
-            (tmp_path / "seed.iso").write_text("secret")
-            request.config.stash[RUN].step("about to die")
-            os.kill(os.getpid(), signal.SIGKILL)
+            with runtime_directory() as directory:
+                Path("directory").write_text(str(directory))
+                current(request.node).machine("dev", directory)
+                said = "Linux version\\npassword: hunter2\\n"
+                (directory / "console.log").write_text(said)
+                (directory / "seed.iso").write_text("secret")
+                request.config.stash[RUN].step("about to die")
+                os.kill(os.getpid(), signal.SIGKILL)
     """,
     "suites/test_living.py": """
         import pytest
@@ -92,6 +97,13 @@ def test_its_machine_is_salvaged(child: Child, results: Results) -> None:
     assert machine == "machines/dev@dying.dies"
     files = {p.name: p.read_text() for p in (child.latest / machine).iterdir()}
     assert files == {"console.log": "Linux version\npassword: [redacted]\n"}
+
+
+def test_its_run_directory_is_removed(child: Child, ended: Completed) -> None:
+    """At once, by the controller: no later run is needed."""
+    _ = ended
+    left = (child.directory / "directory").read_text()
+    assert not Path(left).exists()
 
 
 def test_the_others_are_merged(results: Results) -> None:

@@ -6,15 +6,14 @@ device would never end. `write_whole` leaves the old file or the new one, never 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from harness.errors import InputError, Mistake
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from harness.errors import HostError, InputError, Mistake
 
 TEXT_LIMIT = 4 << 20  # bytes; no spec, unit or fault is that long
 _KINDS = (
@@ -24,6 +23,36 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_ROOM = (
+    "free some room there, or choose another place: HARNESS_CACHE for the cache,"
+    " TMPDIR for image builds, --report-dir for reports"
+)
+_PLACE = (
+    "make it writable, or choose another place: HARNESS_CACHE for the cache,"
+    " --report-dir for reports"
+)
+_IN_THE_WAY = "something else is at that path: remove it, or choose another path"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EISDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ELOOP: "the symbolic link leads to itself: remove it",
+    errno.ENOENT: "make it, or name another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close some programs: no more files can be open here",
+    errno.ENOMEM: "free some memory",
+    errno.EIO: "the disk is damaged: see `dmesg`",
+    errno.ESTALE: "mount its file system again",
+}
+_OTHERWISE = "see `harness doctor`"
+_NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENOMEM}
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ENOUGH = 64  # bytes at the start of a file that show UTF-16
@@ -72,6 +101,34 @@ def reason(error: Exception) -> str:
     """Say why the system refused a file, in the system's words."""
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return words[:1].lower() + words[1:]
+
+
+def refused(error: OSError) -> HostError | None:
+    """Put an error of the system about a file into words; None if it names no file.
+
+    A full disk may name none, and is this computer's all the same.
+    """
+    names = [os.fsdecode(n) for n in (error.filename, error.filename2) if _is_name(n)]
+    hint = _HINTS.get(error.errno or 0, "")
+    if not names and error.errno not in _NAMELESS:
+        return None
+    place = f"{printable(names[0])}: " if names else ""
+    return HostError(f"{place}{reason(error)}", hint=hint or _OTHERWISE)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str | bytes) and bool(name)
+
+
+def keep_details(text: str) -> str:
+    """Write a traceback into a private directory; return where it is."""
+    try:
+        # mkdtemp makes it for this user alone.
+        file = Path(tempfile.mkdtemp(prefix="harness-error-")) / "traceback.txt"
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as lost:
+        return f"the details could not be written ({reason(lost)})"
+    return f"the details are in {file}; please report it"
 
 
 def printable(text: str) -> str:

@@ -1,13 +1,12 @@
 """The command line: `harness …`.
 
 Each command imports the rooms it needs when it runs, so that `harness spec check` works
-on a computer that has no QEMU. Every error is one message and exit status 2; exit
-status 1 is a negative verdict or ruling.
+on a computer that has no QEMU. Every error is one message; `harness.exits` lists the
+exit statuses, and `rim` decides which one an error gives.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import typer
@@ -22,16 +21,11 @@ from harness.cli import (
     judge,
     reach,
     repl,
+    rim,
     soak,
     spec,
     up,
 )
-from harness.cli.say import explain
-from harness.errors import GuestFailure, HarnessError
-from harness.signals import Ended, interrupting
-
-NO = 1
-WRONG = 2
 
 app = typer.Typer(
     name="harness",
@@ -60,18 +54,7 @@ app.add_typer(spec.app, name="spec")
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    try:
-        with interrupting(Ended, (signal.SIGTERM, signal.SIGHUP)):
-            app()
-    except Ended as end:
-        explain(end)
-        raise
-    except HarnessError as error:
-        explain(error)
-        sys.exit(WRONG)
-    except GuestFailure as error:
-        explain(error)
-        sys.exit(NO)
+    sys.exit(rim.main(app))
 
 
 __all__ = ["app", "main"]

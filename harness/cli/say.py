@@ -20,7 +20,7 @@ _PIPED = 160  # columns where nobody's terminal says how many there are
 out = Console(
     highlight=False,
     soft_wrap=True,
-    width=None if sys.stdout.isatty() else _PIPED,
+    width=None if sys.stdout and sys.stdout.isatty() else _PIPED,
 )
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -20,13 +20,18 @@ lines of evidence, and a hint. Exceptions hold them as data; `str()` renders the
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.facts import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+
+_MOST = 40  # mistakes that one message shows
+_LONGEST = 400  # characters of one of them
 
 
 class HarnessError(Exception):
@@ -70,12 +75,18 @@ class Mistake:
 
 
 class InputError(HarnessError):
-    """What the user gave is wrong; every mistake is listed. Exit status 2."""
+    """What the user gave is wrong; every mistake is listed. Exit status 2.
+
+    A message shows the first 40: a file of another kind has one in each line.
+    """
 
     def __init__(
         self, summary: str, mistakes: Sequence[Mistake] = (), *, hint: str = ""
     ) -> None:
-        super().__init__(summary, evidence=[str(f) for f in mistakes], hint=hint)
+        lines = [_short(str(mistake)) for mistake in mistakes[:_MOST]]
+        if more := len(mistakes) - _MOST if len(mistakes) > _MOST else 0:
+            lines.append(f"and {more} more")
+        super().__init__(summary, evidence=lines, hint=hint)
         self.mistakes = tuple(mistakes)
 
 
@@ -150,6 +161,19 @@ class CheckFailed(GuestFailure):
         lines = [f"{name}: {reason}" for name, reason in failures]
         super().__init__(f"failed checks: {names}", evidence=lines)
         self.failures = tuple(failures)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """Return "; did you mean A, B?" for a name that is not known, or nothing."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=3)
+    within = [each for each in names if len(str(name)) > 2 and str(name) in each]  # noqa: PLR2004 - shorter ones are in too many
+    found = list(dict.fromkeys([*close, *within]))[:5]
+    return f"; did you mean {', '.join(found)}?" if found else ""
 
 
 def render(summary: str, seen: str, evidence: Sequence[str], hint: str) -> str:

@@ -16,8 +16,8 @@ from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
-from harness.errors import InputError
-from harness.fault import Fault, Ruling, built_in, judge, load
+from harness.errors import InputError, near
+from harness.fault import Fault, Ruling, built_in, judge, load_all
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
@@ -92,8 +92,13 @@ def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Contro
     """Return the selected faults. Raises InputError when there is none."""
     if only is not None and only not in BY_ID:
         known = ", ".join(BY_ID)
-        raise InputError(f"--only {only} is no criterion", hint=f"there are: {known}")
-    found = [Control(name, load(name)) for name in names or built_in()]
+        raise InputError(
+            f"--only {only} is no criterion{near(only, BY_ID)}",
+            hint=f"there are: {known}",
+        )
+    references = names or list(built_in())
+    pairs = zip(references, load_all(references), strict=True)
+    found = [Control(reference, fault) for reference, fault in pairs]
     chosen = [
         control
         for control in found

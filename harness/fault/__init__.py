@@ -5,7 +5,7 @@ a built-in one by its name and any other by `FILE:CLASS`; both subclass `Fault`.
 """
 
 from harness.fault.base import Fault, must_fail
-from harness.fault.loading import built_in, load
+from harness.fault.loading import built_in, load, load_all
 from harness.fault.verdict import Ruling, Seen, judge
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "built_in",
     "judge",
     "load",
+    "load_all",
     "must_fail",
 ]

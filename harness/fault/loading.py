@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import errors
-from harness.criteria import BY_ID
-from harness.errors import InputError
+from harness.errors import InputError, Mistake
 from harness.fault import (
     benign,
     bento,
@@ -30,13 +26,14 @@ from harness.fault import (
     shell,
     store,
 )
-from harness.fault.base import Fault
+from harness.fault.fitness import misfits
+from harness.fault.foreign import faults_of, in_file
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Sequence
 
-_STORY = "one sentence on what goes wrong"
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+    from harness.fault.base import Fault
+
 _FAMILIES = (
     sessions,
     boot,
@@ -60,7 +57,7 @@ _FAMILIES = (
 @cache
 def built_in() -> dict[str, type[Fault]]:
     """List our own faults by name, family by family."""
-    found = (kind for family in _FAMILIES for kind in _faults_of(family))
+    found = (kind for family in _FAMILIES for kind in faults_of(family))
     return {kind.name: kind for kind in found}
 
 
@@ -70,84 +67,43 @@ def load(reference: str) -> Fault:
     Raises InputError with all that is wrong.
     """
     file, colon, name = reference.rpartition(":")
-    if not colon:
-        kind = built_in().get(reference)
-        if kind is None:
-            known = ", ".join(built_in())
-            raise InputError(
-                f"no built-in fault is named {reference!r}; expected FILE:CLASS, as in"
-                f" my_faults.py:NoDhcp, or one of: {known}"
-            )
+    if colon:
+        kind = in_file(Path(file), name)
+    elif reference in built_in():
+        kind = built_in()[reference]
     else:
-        kind = _in_file(Path(file), name)
+        raise InputError(
+            f"no built-in fault is named {reference!r}"
+            f"{errors.near(reference, built_in())}",
+            hint="`harness controls --list` lists them; a fault in a file is"
+            " FILE:CLASS, as in my_faults.py:NoDhcp",
+        )
     if faults := misfits(kind):
         raise InputError(f"fault {reference} cannot be judged", faults)
-    return kind()
-
-
-def misfits(kind: type[Fault]) -> list[errors.Mistake]:
-    """List what keeps a fault from being judged."""
-    where = kind.__qualname__
-    wrong = [
-        errors.Mistake(where, key, str(getattr(kind, key, "") or ""), allowed)
-        for key, fine, allowed in (
-            ("name", _NAME.fullmatch(kind.name), "a-z and 0-9, words joined by '-'"),
-            ("docstring", kind.story(), _STORY),
-            ("source", kind.benign or kind.source, "where it went wrong before"),
-            ("expects", kind.benign or kind.expects, "a criterion and its checks"),
-            ("criteria", not kind.benign or kind.criteria, "criteria, where benign"),
-            ("expects", not (kind.benign and kind.expects), "nothing, where benign"),
-        )
-        if not fine
-    ]
-    for criterion in (*kind.expects, *kind.explained, *kind.criteria):
-        if criterion not in BY_ID:
-            allowed = "a criterion of the register"
-            wrong.append(errors.Mistake(where, "expects", criterion, allowed))
-    for criterion, names in kind.expects.items():
-        if not names:
-            allowed = "at least one name of a check"
-            wrong.append(errors.Mistake(where, f"expects.{criterion}", "", allowed))
-    return wrong
-
-
-def _in_file(file: Path, name: str) -> type[Fault]:
-    module = _import(file.resolve())
-    kind = getattr(module, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Fault)):
-        known = ", ".join(k.__name__ for k in _faults_of(module)) or "none"
-        raise InputError(
-            f"{file} has no fault {name}",
-            hint=f"subclasses of harness.fault.Fault there: {known}",
-        )
-    return kind
-
-
-def _import(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise InputError(f"there is no file {file}")
-    name = f"harness_fault_{file.stem}_{abs(hash(file)):x}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    # `inspect` finds the file of a class by its module, for the digest.
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return kind()
     except Exception as error:
         raise InputError(
-            f"{file} cannot be imported", hint=f"{type(error).__name__}: {error}"
+            f"fault {reference} cannot be made", hint=f"{type(error).__name__}: {error}"
         ) from error
-    return module
 
 
-def _faults_of(module: ModuleType) -> list[type[Fault]]:
-    return [
-        kind
-        for kind in vars(module).values()
-        if isinstance(kind, type)
-        and issubclass(kind, Fault)
-        and kind.name
-        and kind.__module__ == module.__name__
-    ]
+def load_all(references: Sequence[str]) -> list[Fault]:
+    """Make several faults, each once. Raises InputError with what is wrong in each."""
+    found: dict[str, Fault] = {}
+    mistakes: list[Mistake] = []
+    for reference in references:
+        try:
+            fault = load(reference)
+        except InputError as error:
+            listed = error.mistakes or [Mistake(reference, "", "", error.summary)]
+            mistakes += listed
+            if not error.mistakes and error.hint:
+                mistakes.append(Mistake(reference, "", "", error.hint))
+            continue
+        if fault.name in found:
+            mistakes.append(Mistake(reference, "name", fault.name, "each fault once"))
+        found[fault.name] = fault
+    if mistakes:
+        raise InputError("the faults cannot be injected", mistakes)
+    return list(found.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 import types
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError, Mistake
+from harness.files import printable, read_text
 from harness.fleet.crosscheck import crosscheck
 from harness.fleet.lines import line_of, toml_lines
 from harness.fleet.models import CROSS_CHECK, Fleet
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 COMPANION = "fleet.toml"
 SUFFIXES = (".toml", ".json")
-LARGEST = 4 * 2**20  # bytes; no spec is that long, and /dev/zero is longer
 SHOWN = 60  # characters of a wrong value
 SECRET = {"cloudInit", "userData", "networkConfig"}  # may hold passwords and keys
 Where = Callable[[tuple[str, ...]], str]
@@ -44,7 +45,7 @@ def load_fleet(path: Path) -> Fleet:
     if path.suffix == ".toml":
         return parse_toml(text, str(path))
     beside = path.with_name(COMPANION)
-    companion = (_read(beside), str(beside)) if beside.exists() else None
+    companion = (_read(beside), str(beside)) if os.path.lexists(beside) else None
     return parse_nix_json(text, str(path), companion=companion)
 
 
@@ -237,17 +238,9 @@ def _syntax(source: str, language: str, error: Exception) -> Mistake:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise _error([Mistake(str(path), "", "", f"at most {LARGEST} bytes")])
-        return content.decode()
-    except OSError as error:
-        why = error.strerror or "unreadable"
-        raise _error([Mistake(str(path), "", "", f"a readable file ({why})")]) from None
-    except UnicodeDecodeError as error:
-        why = f"UTF-8 text (byte {error.start} is not)"
-        raise _error([Mistake(str(path), "", "", why)]) from None
+        return read_text(path)
+    except InputError as error:
+        raise _error(list(error.mistakes)) from None
 
 
 def _error(mistakes: list[Mistake]) -> InputError:
@@ -258,9 +251,4 @@ def _error(mistakes: list[Mistake]) -> InputError:
 def _one_line(mistake: Mistake) -> Mistake:
     """Escape what would break the line: names come from the file, too."""
     parts = (mistake.where, mistake.key, mistake.value, mistake.allowed)
-    return Mistake(*(_printable(part) for part in parts))
-
-
-def _printable(text: str) -> str:
-    escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return "".join(escaped)
+    return Mistake(*(printable(part) for part in parts))

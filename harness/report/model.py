@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.criteria import DECIDING, ControlVerdict, RanOutcome, Verdict
 from harness.errors import InputError, Mistake
 from harness.evidence import Check, Relation
+from harness.files import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -241,16 +242,22 @@ def dump(results: Results) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
+_SHOWN = 20  # mistakes that one message lists
+LARGEST = 512 << 20  # bytes; a full run has some MiB
+
+
 def load(path: Path) -> Results:
     """Read `results.json`. Raises InputError with every mistake."""
     try:
-        return Results.model_validate_json(path.read_bytes())
+        return Results.model_validate_json(read_input(path, LARGEST))
     except ValidationError as error:
         mistakes = [
             Mistake(str(path), ".".join(map(str, e["loc"])), "", e["msg"])
             for e in error.errors()
         ]
-        raise InputError(f"{path} is no results file", mistakes) from error
+        more = f"; {len(mistakes) - _SHOWN} more" if mistakes[_SHOWN:] else ""
+        text = f"{path} is no results file{more}"
+        raise InputError(text, mistakes[:_SHOWN]) from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import HostError, InputError, Mistake
+from harness.files import read_text
 from harness.process import run
 from harness.qemu import here
 from harness.shell.manager import TARGET, open_manager
@@ -157,10 +158,9 @@ def lay_out(files: Sequence[Path], place: Path) -> list[str]:
         parts = []
         for source in (file, *drop_ins):
             try:
-                text = source.read_text(encoding="utf-8")
-            except (OSError, UnicodeError) as error:
-                wanted = f"a readable unit file ({error})"
-                mistakes.append(Mistake(str(source), "", "", wanted))
+                text = read_text(source, _LARGEST)
+            except InputError as error:
+                mistakes += error.mistakes
                 continue
             target = place / source.relative_to(file.parent)
             target.parent.mkdir(exist_ok=True)
@@ -338,9 +338,8 @@ def emulators(text: str, path: str = _PATH) -> list[str]:
 
 
 def _script(path: Path) -> str:
-    with suppress(OSError, UnicodeError):
-        if path.is_file() and path.stat().st_size < _LARGEST:
-            return path.read_text(encoding="utf-8")
+    with suppress(InputError):  # a program, or a file of the guest
+        return read_text(path, _LARGEST)
     return ""
 
 

@@ -74,7 +74,7 @@ def test_all_that_systemd_refuses_is_listed_at_once(tmp_path: Path) -> None:
         f"{file}: Requires = dev-kvm.device: no device unit",
     ):
         assert any(line.startswith(expected) for line in said), (expected, said)
-    with pytest.raises(InputError, match="a readable unit file"):
+    with pytest.raises(InputError, match="a readable file"):
         read([tmp_path / "absent.service"], "dev")
 
 

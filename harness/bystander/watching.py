@@ -78,6 +78,7 @@ class Bystander:
             [(s.at - origin, int(s.ok), s.kind) for s in samples],
             kind="address",
             events={event: at - origin for event, at in self.events.items()},
+            origin=origin,
         )
 
 

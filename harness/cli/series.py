@@ -15,6 +15,7 @@ from harness.cli.say import err
 from harness.criteria import Outcome
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, Popen, leashed, spawn
+from harness.report import computer
 from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
@@ -41,6 +42,7 @@ class RunSeries:
         self._started = now.isoformat(timespec="seconds")
         self._began = time.monotonic()
         self._running: list[Popen[bytes]] = []
+        self._host = computer.look()
         self._last = RunSummary(id=self.id, started=self._started, duration_s=0)
 
     def take(
@@ -96,6 +98,7 @@ class RunSeries:
                 "started": self._started,
                 "duration_s": round(time.monotonic() - self._began, 1),
                 "commit": commit(Path.cwd()),
+                "host": computer.between(self._host, computer.look()),
                 "selection": self.kind,
                 "fault": "",
                 "full": False,

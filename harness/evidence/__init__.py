@@ -27,7 +27,7 @@ from harness.evidence.recorder import (
     SeriesKind,
     slug,
 )
-from harness.evidence.redaction import redact, redact_text, scrub, secret_setting
+from harness.evidence.redaction import clean, redact, redact_text, scrub, secret_setting
 
 __all__ = [
     "RECORD",
@@ -41,6 +41,7 @@ __all__ = [
     "absent",
     "at_least",
     "at_most",
+    "clean",
     "contains",
     "differs_from",
     "lacks",

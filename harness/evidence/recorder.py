@@ -172,17 +172,26 @@ class Recorder:
         kind: SeriesKind | str | None = None,
         budget: float | None = None,
         events: Mapping[str, float] | None = None,
+        judged_by: tuple[str, str] = ("", ""),
+        origin: float | None = None,
+        uptime: float | None = None,
     ) -> Path:
         """Keep measured points, (x, y) or (x, y, label), for the report to draw.
 
         Without `kind` the name's first word decides: "heartbeat-main", "dns",
         "address", "inodes /". `budget` is drawn as a limit on y, `events` mark x.
+        `judged_by` names the check, and its event, whose number the drawing shows. x = 0 is `origin` on the host's monotonic clock, or `uptime` on that of
+        the guest.
         """
         content = {
             "name": name,
             "kind": (SeriesKind(kind) if kind else _kind_of(name)).value,
             "budget": budget,
             "events": dict(events or {}),
+            "judged_by": judged_by[0],
+            "during": judged_by[1],
+            "origin": _wall(origin),
+            "uptime": uptime,
             "points": [list(_point(p)) for p in points],
         }
         path = self._vacant(f"series-{name}.json")
@@ -218,6 +227,13 @@ def slug(name: str) -> str:
     if len(clean) > _LONGEST_NAME:
         clean = f"{clean[:90]}-{sha256(name.encode()).hexdigest()[:8]}"
     return clean
+
+
+def _wall(monotonic: float | None) -> float | None:
+    """Turn a time of the monotonic clock into seconds since 1970."""
+    if monotonic is None:
+        return None
+    return round(time.time() - time.monotonic() + monotonic, 3)
 
 
 def _kind_of(name: str) -> SeriesKind:

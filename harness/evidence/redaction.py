@@ -17,9 +17,14 @@ def scrub(directory: Path) -> None:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
-            clean = _SETTING.sub(_without_value, redact(content))
-            if clean != content:
-                path.write_bytes(clean)
+            without = clean(content)
+            if without != content:
+                path.write_bytes(without)
+
+
+def clean(content: bytes) -> bytes:
+    """Cut private keys and password values out of text."""
+    return _SETTING.sub(_without_value, redact(content))
 
 
 _KEY = re.compile(

@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from harness.plugin.options import Settings
     from harness.plugin.run import Run
     from harness.report.journal import MachineUsed
+    from harness.report.model import HostFacts
 
 # What a machine's directory holds that a reader can use. Never its disk or its seed.
 _KEPT = ("console.log", "qmp.jsonl", "argv.txt")
 
 
 def close(
-    run: Run, settings: Settings, *, duration_s: float, interrupted: bool
+    run: Run,
+    settings: Settings,
+    *,
+    duration_s: float,
+    interrupted: bool,
+    host: HostFacts,
 ) -> report.Results:
     """Write a run's report, also when its processes were killed, and return it."""
     ledger = merge.fold(journal.read(run.journal.directory))
@@ -45,6 +51,7 @@ def close(
         full=settings.full,
         selection=settings.selection,
         interrupted=interrupted,
+        host=host,
         fault=str(settings.fault or ""),
         images=images,
         **_known(ledger.facts),

@@ -18,6 +18,7 @@ from harness.plugin.closing import close, rescue
 from harness.plugin.live import JournalDisplay, terminal
 from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
+from harness.report import computer
 from harness.signals import Interrupted, ignoring, interrupting
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Controller:
         self.settings = settings
         self.results: report.Results | None = None
         self.began = time.monotonic()
+        self.host = computer.look()
         # pytest's own words per test only where the user asked for them.
         self.wordy = config.get_verbosity() > 0
         self.stack = ExitStack()
@@ -127,6 +129,7 @@ class Controller:
             self.settings,
             duration_s=time.monotonic() - self.began,
             interrupted=exitstatus == pytest.ExitCode.INTERRUPTED,
+            host=computer.between(self.host, computer.look()),
         )
         session.exitstatus = exit_status(self.results, exitstatus)
 

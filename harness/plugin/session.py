@@ -33,6 +33,7 @@ from harness.plugin.run import (
     Current,
     open_run,
 )
+from harness.report import computer
 from harness.report.journal import Collected, CollectFailed, Finished, Started
 from harness.signals import end_with, interrupting
 
@@ -117,7 +118,10 @@ class Tests:
             budget.take_over(item)
             subject = subject_of(item)
             self.seen[item.nodeid] = Collected(
-                nodeid=item.nodeid, criteria=subject.criteria, stage=subject.stage
+                nodeid=item.nodeid,
+                title=_title(item),
+                criteria=subject.criteria,
+                stage=subject.stage,
             )
         if not self.settings.thorough:
             _leave_out(config, items, [i for i in ours if marked_thorough(i)])
@@ -168,7 +172,7 @@ class Tests:
             return None
         told = {"nodeid": item.nodeid, "location": item.location}
         item.ihook.pytest_runtest_logstart(**told)
-        began = time.monotonic()
+        began, before = time.monotonic(), computer.look()
         # An interrupt leaves here without a `Finished`, as a crash would.
         reports = self._attempt(item, nextitem, item.stash[NAME])
         if _ended_by_the_emulator(item):
@@ -186,6 +190,8 @@ class Tests:
                 outcome=whole.ended,
                 reason=redact_text(whole.reason),
                 duration_s=round(time.monotonic() - began, 3),
+                load=computer.look().load,
+                steal_share=computer.steal_between(before, computer.look()),
             )
         )
         item.ihook.pytest_runtest_logfinish(**told)
@@ -291,6 +297,12 @@ def _skip_reason(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return report.longreprtext
+
+
+def _title(item: pytest.Item) -> str:
+    """Return the first line of a test's docstring."""
+    text: str = getattr(getattr(item, "obj", None), "__doc__", None) or ""
+    return text.strip().partition("\n")[0]
 
 
 def _name(item: pytest.Item, suites: SuitePlaces, taken: set[str]) -> str:

@@ -1,23 +1,23 @@
-"""The page `index.html`, one file that also prints."""
+"""The page `index.html`, one file that also prints and may be mailed alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.criteria import BY_ID, ControlVerdict, short
-from harness.report import drawings
+from harness.facts import describe
 from harness.report.colours import COLLATERAL, css
-from harness.report.merge import read_record
-from harness.report.story import chapters, headline
+from harness.report.story import chapters, controls_sentence, headline
+from harness.report.view import ordered, view
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.report.drawings import Drawing
-    from harness.report.model import ControlResult, Results, TestResult
+    from harness.report.model import ControlResult, Results
 
 
 def render(results: Results, directory: Path) -> str:
@@ -30,9 +30,14 @@ def render(results: Results, directory: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"url": quote, "short": short, "seconds": seconds}
+    environment.filters |= {
+        "url": quote,
+        "short": short,
+        "seconds": seconds,
+        "fact": describe,
+    }
     sentence, colour = headline(results)
-    by_nodeid = {test.nodeid: test for test in results.tests}
+    views = [view(t, n, directory) for n, t in enumerate(results.tests, 1)]
     text = environment.get_template("index.html.j2").render(
         results=results,
         register=BY_ID,
@@ -40,46 +45,25 @@ def render(results: Results, directory: Path) -> str:
         headline=sentence,
         colour=colour,
         colour_rules=css(),
-        tests=by_nodeid,
-        drawn={t.nodeid: draw(t, directory) for t in results.tests},
-        anchors={t.nodeid: f"t{n}" for n, t in enumerate(results.tests, 1)},
+        views=ordered(views),
+        by_nodeid={v.test.nodeid: v for v in views},
+        tally=Counter(str(t.outcome) for t in results.tests),
         chapters=chapters(results),
         control_rows=matrix(results),
-        machine_files={
-            m: machine_files(directory, m) for t in results.tests for m in t.machines
-        },
+        controls_said=controls_sentence(results.controls) if results.controls else "",
+        only_controls=bool(results.controls) and not results.tests,
     )
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def draw(test: TestResult, directory: Path) -> list[Drawing]:
-    """Draw a test's series; one that cannot be drawn must not cost the report."""
-    found = []
-    for path in test.evidence:
-        if not path.endswith("/record.json"):
-            continue
-        folder = (directory / path).parent
-        try:
-            record = read_record(directory / path)
-            series = [drawings.load(folder / s["path"]) for s in record["series"]]
-            found += drawings.draw_all(series)
-        except Exception as error:  # noqa: BLE001 - told in its place instead
-            found.append(drawings.Drawing(f"could not be drawn: {error!r}", ""))
-    return found
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
 def matrix(results: Results) -> list[tuple[ControlResult, dict[str, str]]]:
-    """Lay out controls against criteria: what each cell shows."""
+    """Lay out controls against criteria: what each cell shows; what is wrong first."""
+    good = {ControlVerdict.CAUGHT, ControlVerdict.QUIET}
+    rows = sorted(results.controls, key=lambda control: control.verdict in good)
     return [
         (control, {c.id: _cell(control, c.id) for c in results.criteria})
-        for control in results.controls
+        for control in rows
     ]
-
-
-def machine_files(directory: Path, machine: str) -> list[str]:
-    """Name the files collected from a machine."""
-    found = (directory / machine).glob("*")
-    return sorted(path.name for path in found if path.is_file())
 
 
 def seconds(value: float) -> str:
@@ -92,6 +76,9 @@ def seconds(value: float) -> str:
 
 def _cell(control: ControlResult, criterion: str) -> str:
     expected, failed = criterion in control.expects, criterion in control.failed
+    if expected and failed:
+        return ControlVerdict.CAUGHT
     if expected:
-        return ControlVerdict.CAUGHT if failed else ControlVerdict.MISSED
+        broken = control.verdict is ControlVerdict.BROKEN
+        return ControlVerdict.BROKEN if broken else ControlVerdict.MISSED
     return COLLATERAL if criterion in control.collateral or failed else ""

@@ -34,6 +34,7 @@ class Collected(_Event):
 
     event: Literal["collected"] = "collected"
     nodeid: str
+    title: str = ""
     criteria: tuple[str, ...] = ()
     stage: str | None = None
     selected: bool = True
@@ -72,6 +73,8 @@ class Finished(_Event):
     outcome: RanOutcome
     reason: str = ""
     duration_s: float = 0.0
+    load: float | None = None
+    steal_share: float | None = None
 
 
 class Fact(_Event):

@@ -132,6 +132,10 @@ def test_result(story: TestStory, directory: Path, *, interrupted: bool) -> Test
     lost = "interrupted" if interrupted else "the process that ran it died"
     return TestResult(
         nodeid=story.nodeid,
+        title=story.collected.title if story.collected else "",
+        started=round(story.started.at, 3),
+        load=done.load if done else None,
+        steal_share=done.steal_share if done else None,
         outcome=done.outcome if done else Outcome.BROKEN,
         reason=done.reason if done else lost,
         duration_s=done.duration_s if done else 0.0,

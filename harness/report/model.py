@@ -33,6 +33,23 @@ class ResultModel(BaseModel):
     )
 
 
+class HostFacts(ResultModel):
+    """The computer that ran it, and how busy it was."""
+
+    cpus: int
+    """Logical CPUs."""
+    memory_mib: int
+    """Memory, MiB."""
+    memory_available_mib: int
+    """Memory available at the beginning, MiB."""
+    load_start: float
+    """Load average of one minute at the beginning."""
+    load_end: float
+    """Load average of one minute at the end."""
+    steal_share: float
+    """Share of CPU time that a hypervisor below gave to others, 0 to 1."""
+
+
 class RunSummary(ResultModel):
     """Where a run's results come from."""
 
@@ -52,6 +69,8 @@ class RunSummary(ResultModel):
     """Why this accelerator was chosen."""
     qemu: str = ""
     """QEMU's version."""
+    host: HostFacts | None = None
+    """The computer, and its load; null in older reports."""
     speed_factor: float = 1.0
     """The factor of all deadlines: 1 under KVM, more under TCG."""
     spec_digest: str = ""
@@ -142,6 +161,14 @@ class TestResult(ResultModel):
 
     nodeid: str
     """pytest's node id."""
+    title: str = ""
+    """First line of its docstring."""
+    started: float | None = None
+    """When it began, seconds since 1970; null in older reports."""
+    load: float | None = None
+    """Load average of one minute at its end."""
+    steal_share: float | None = None
+    """Share of CPU time that a hypervisor gave to others meanwhile, 0 to 1."""
     outcome: RanOutcome
     """`passed`, `failed`, `broken` or `skipped`."""
     reason: str = ""

@@ -21,11 +21,12 @@ INIT, TAP_UP, QEMU, QEMU_END, TAP_DOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step that was taken; `at` is monotonic, seconds."""
+    """One step that was taken; `at` is monotonic, `wall` since 1970, both seconds."""
 
     name: str
     at: float
     detail: str = ""
+    wall: float = 0.0
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class StepLog:
 
     def take(self, name: str, detail: str = "") -> None:
         """Note that a step was taken."""
-        step = Step(name, time.monotonic(), detail)
+        step = Step(name, time.monotonic(), detail, round(time.time(), 3))
         self.taken.append(step)
         with self.path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(step)) + "\n")

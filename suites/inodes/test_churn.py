@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness import Budgets, InodeSample, Machine, NotExercised, Recorder
+from harness import Budgets, Check, InodeSample, Machine, NotExercised, Recorder
 from suites.inodes import checks
 from suites.inodes.deployments import FILES, deployment
 
@@ -34,8 +34,9 @@ def test_inodes_over_switch_and_gc_cycles(
     for mount in ("/", "/nix"):
         levels = [s[mount] for s in rest], [s[mount] for s in full]
         check(checks.fits_a_store(rest[-1][mount], budgets))
-        check(checks.stays_level(*levels, budgets))
-        _draw(check, budgets, *levels)
+        level = tuple(checks.stays_level(*levels, budgets))
+        check(level)
+        _draw(check, budgets, level[0], *levels)
     check(checks.cleaned_up(dev.inodes.census(depth=1).leftovers))
     check(checks.collected(len(dev.system.generations())))
 
@@ -43,6 +44,7 @@ def test_inodes_over_switch_and_gc_cycles(
 def _draw(
     check: Recorder,
     budgets: Budgets,
+    growth: Check,
     rest: Sequence[InodeSample],
     full: Sequence[InodeSample],
 ) -> None:
@@ -51,11 +53,14 @@ def _draw(
     check.series(
         f"inodes {last.mount}",
         [
-            *((n, s.used, "after GC") for n, s in enumerate(rest)),
+            # The first line is the one that the check fits.
+            *((n, s.used, "after GC") for n, s in enumerate(rest[1:], 1)),
             *((n, s.used, "after switch") for n, s in enumerate(full, 1)),
+            (0, rest[0].used, "before the first cycle"),
         ],
         kind="inodes",
         budget=last.total * float(budgets.inode_share),
+        judged_by=(growth.name, growth.during),
     )
 
 

@@ -158,6 +158,7 @@ class SwapWatch:
             [(s.at - origin, int(s.ok), s.kind) for s in self.address.samples],
             kind="address",
             events=marks,
+            origin=origin,
         )
         check.series(
             f"dns {self.name}, {title}",
@@ -167,6 +168,7 @@ class SwapWatch:
             ],
             kind="dns",
             events=marks,
+            origin=origin,
         )
 
 

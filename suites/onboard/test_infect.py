@@ -63,6 +63,7 @@ def test_conversion_needs_no_help(
         [(s.at - origin, int(s.ok), s.kind) for s in watch.samples],
         kind="address",
         events={"reboot": began - origin},
+        origin=origin,
     )
     _log_in(terminal, check, "after the conversion")
     check(checks.is_nixos(converted(dev), before))

@@ -100,6 +100,8 @@ def draw(check: Recorder, seen: Observation, budgets: Budgets) -> None:
             [(gap.end - seen.since, gap.ms, session) for gap in gaps],
             kind="heartbeat",
             budget=float(budgets.heartbeat_gap_ms),
+            judged_by=("session heartbeats are uninterrupted", seen.event),
+            uptime=seen.since,
         )
 
 

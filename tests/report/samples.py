@@ -10,6 +10,7 @@ from harness.report.model import (
     CheckResult,
     ControlResult,
     CriterionResult,
+    HostFacts,
     Results,
     RunSummary,
     Spread,
@@ -54,6 +55,14 @@ def results() -> Results:
             accel="tcg",
             accel_reason="no kernel line under KVM within 5 s & counting",
             qemu="7.2.22",
+            host=HostFacts(
+                cpus=2,
+                memory_mib=3940,
+                memory_available_mib=3000,
+                load_start=0.5,
+                load_end=2.5,
+                steal_share=0.015,
+            ),
             images={"reference": "sha256:00"},
             scaled=("dev: mem 16384 → 1024 MiB",),
             full=True,
@@ -82,6 +91,7 @@ def results() -> Results:
             ),
             TestResult(
                 nodeid=SWAP,
+                title="The address moves within its budget.",
                 outcome="failed",
                 reason="one-mac: two MACs answer <b>\n| \x1b[31mred\x00 console",
                 duration_s=70,
@@ -132,4 +142,6 @@ def lay_out(directory: Path) -> None:
     recorder.series("inodes", [(n, 40_000 + 3 * n, "/") for n in range(8)])
     machine = directory / "machines" / "dev@network.swap.swap"
     machine.mkdir(parents=True)
-    (machine / "console.log").write_text("Linux version\n")
+    lines = [f"line {n} of many\n" for n in range(1, 900)]
+    last = "Linux version\n\x1b[31mpassword: hunter2\x07\n<script>alert(1)</script>\n"
+    (machine / "console.log").write_text("".join(lines) + last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,11 +10,13 @@ from urllib.parse import unquote
 import pytest
 
 from harness import report
-from harness.criteria import REGISTER
+from harness.criteria import REGISTER, StageName
 from harness.report import html
+from harness.report.model import ControlResult
+from harness.report.story import chapters
 from tests.report import samples
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+VOID = {"meta", "br", "link", "img", "input", "hr", "path"}
 
 
 class HtmlPage(HTMLParser):
@@ -107,9 +110,63 @@ def test_what_the_guest_says_is_text(page: HtmlPage) -> None:
 
 def test_series_are_drawn(page: HtmlPage) -> None:
     """Heartbeat, timeline and inodes are there as drawings with words in them."""
-    for words in ("longest gap", "seen from the LAN", "inodes used", "budget"):
+    for words in ("gap, ms over s since", "inodes in use over switch", "budget 1 000"):
         assert words in page.words
     assert "could not be drawn" not in page.words
+
+
+def test_every_drawing_has_a_title(directory: Path) -> None:
+    """A reader that sees no drawing is read its title."""
+    text = (directory / "index.html").read_text()
+    drawings = re.findall(r"<svg[^>]*>(?:<title>([^<]*))?", text)
+    assert len(drawings) >= 4
+    assert all(title.strip() for title in drawings)
+    assert text.count("<svg") == len(re.findall(r'<svg[^>]* role="img"', text))
+
+
+def test_landmarks(directory: Path) -> None:
+    """The page has one of each landmark, and a list of contents."""
+    text = (directory / "index.html").read_text()
+    for tag in ("header", "nav", "main", "footer"):
+        assert len(re.findall(rf"<{tag}[ >]", text)) == 1
+    for part in ("migration", "criteria", "tests", "controls", "provenance"):
+        assert f'href="#{part}"' in text
+
+
+def test_the_failed_check_comes_first_and_the_rest_is_folded(directory: Path) -> None:
+    """Failed and broken tests are open and first; passed ones are folded."""
+    text = (directory / "index.html").read_text()
+    tests = re.findall(r'<details id="(t\d[^"]*)" class="(\w+)[^"]*"( open)?>', text)
+    assert [kind for _, kind, _ in tests] == ["bad", "bad", "fine", "fine"]
+    assert [bool(opened) for *_, opened in tests] == [True, True, False, False]
+    swap = text[text.index("<details id") :]
+    assert swap.index("one-mac") < swap.index("end of the console")
+
+
+def test_excerpts_of_the_records_are_inside_the_page(page: HtmlPage) -> None:
+    """A failed test shows its console; terminal codes and secrets are not in it."""
+    assert "end of the console" in page.words
+    assert "Linux version" in page.words
+    assert "\x1b" not in page.words
+    assert "hunter2" not in page.words
+    assert "[redacted]" in page.words
+    assert "<script>alert(1)</script>" in page.words
+    assert "line 1 of many" not in page.words
+
+
+def test_tests_are_named_by_sentences(page: HtmlPage) -> None:
+    """The docstring names a test; without one its name does."""
+    assert "The address moves within its budget" in page.words
+    assert "Switch (two in a row)" in page.words
+
+
+def test_the_migration_shows_every_criterion_at_a_stage() -> None:
+    """Stages come in the order of the migration, and no row is lost."""
+    found = chapters(samples.results())
+    stages = [chapter.stage for chapter in found]
+    assert stages == [*StageName, "checkout"]
+    shown = [row.id for chapter in found for row in chapter.criteria]
+    assert sorted(shown) == sorted(row.id for row in REGISTER)
 
 
 def test_controls_are_shown(page: HtmlPage) -> None:
@@ -117,6 +174,31 @@ def test_controls_are_shown(page: HtmlPage) -> None:
     assert "killmode-control-group" in page.words
     bare = html.render(samples.results(), Path("/nonexistent"))
     assert "Controls" not in bare
+
+
+def test_a_broken_control_did_not_pass() -> None:
+    """What the instrument could not judge is neither detected nor missed."""
+    one = ControlResult(id="x", expects=("gc-no-estale",), failed=(), verdict="broken")
+    results = samples.results().model_copy(update={"controls": (one,)})
+    ((_, cells),) = html.matrix(results)
+    assert cells["gc-no-estale"] == "broken"
+
+
+def test_a_run_of_controls_opens_with_its_count(tmp_path: Path) -> None:
+    """A run under faults alone has no criteria to count."""
+    bare = samples.with_controls(samples.results())
+    text = html.render(bare.model_copy(update={"tests": ()}), tmp_path)
+    head = re.search(r"<h1>(.*?)</h1>", text)
+    assert head is not None
+    assert head[1] == "1 of 2 faults detected; 1 of 1 harmless variant quiet."
+    assert "required criteria" not in text
+    assert 'id="migration"' not in text
+
+
+def test_the_computer_is_named(page: HtmlPage) -> None:
+    """Load and steal are what a slow run is explained by."""
+    for words in ("2 CPUs", "3940 MiB", "load 0.5 → 2.5", "steal 1.5 %"):
+        assert words in page.words
 
 
 def test_headline_counts_the_five(page: HtmlPage) -> None:

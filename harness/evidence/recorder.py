@@ -180,8 +180,8 @@ class Recorder:
 
         Without `kind` the name's first word decides: "heartbeat-main", "dns",
         "address", "inodes /". `budget` is drawn as a limit on y, `events` mark x.
-        `judged_by` names the check, and its event, whose number the drawing shows. x = 0 is `origin` on the host's monotonic clock, or `uptime` on that of
-        the guest.
+        `judged_by` names the check, and its event, whose number the drawing shows.
+        x = 0 is `origin` on the host's monotonic clock, or `uptime` on the guest's.
         """
         content = {
             "name": name,

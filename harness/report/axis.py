@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.report.ticks import nice_ticks
-from harness.report.timeline import Event, Lane, Mark
+from harness.report.timeline import TimedEvent, Lane, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AxisRow:
     """One lane, placed; `note` says what matters on it."""
 
     name: str
@@ -45,11 +45,13 @@ class Axis:
 
     title: str
     sentence: str
-    rows: tuple[Row, ...]
+    rows: tuple[AxisRow, ...]
     ticks: tuple[tuple[float, str], ...]
 
 
-def axes(events: Iterable[Event], lanes: Sequence[Lane], *, clock: bool) -> list[Axis]:
+def axes(
+    events: Iterable[TimedEvent], lanes: Sequence[Lane], *, clock: bool
+) -> list[Axis]:
     """Draw one axis for each event that does not lie within another.
 
     `clock` says whether times are seconds since 1970; else they count from some zero.
@@ -71,7 +73,7 @@ def axes(events: Iterable[Event], lanes: Sequence[Lane], *, clock: bool) -> list
     return found[:_MOST_AXES]
 
 
-def _settled(lanes: Sequence[Lane], event: Event, limit: float) -> float:
+def _settled(lanes: Sequence[Lane], event: TimedEvent, limit: float) -> float:
     """Say until when something was still wrong after an event."""
     ends = [
         bar.end
@@ -82,16 +84,18 @@ def _settled(lanes: Sequence[Lane], event: Event, limit: float) -> float:
     return max(ends, default=event.end) + _AFTER_S
 
 
-def _outermost(events: Iterable[Event]) -> list[Event]:
+def _outermost(events: Iterable[TimedEvent]) -> list[TimedEvent]:
     """Leave out events that begin while another lasts, or together with it."""
-    kept: list[Event] = []
+    kept: list[TimedEvent] = []
     for event in sorted(events, key=lambda e: (e.start, -e.end)):
         if not kept or event.start > max(kept[-1].end, kept[-1].start + 1):
             kept.append(event)
     return kept
 
 
-def _within(events: Iterable[Event], start: float, end: float) -> tuple[Event, ...]:
+def _within(
+    events: Iterable[TimedEvent], start: float, end: float
+) -> tuple[TimedEvent, ...]:
     return tuple(e for e in events if e.start <= end and e.end >= start)
 
 
@@ -105,7 +109,7 @@ def _axis(
     title: str,
     start: float,
     end: float,
-    events: Sequence[Event],
+    events: Sequence[TimedEvent],
     lanes: Sequence[Lane],
     *,
     clock: bool,
@@ -120,7 +124,7 @@ def _axis(
     return Axis(title, said, rows, ticks)
 
 
-def _row(lane: Lane, start: float, end: float) -> Row | None:
+def _row(lane: Lane, start: float, end: float) -> AxisRow | None:
     pieces = []
     bad = [b for b in lane.bars if not b.good and b.start < end and b.end > start]
     for bar in lane.bars:
@@ -138,7 +142,7 @@ def _row(lane: Lane, start: float, end: float) -> Row | None:
             pieces.append(Piece(left, _SHORTEST, "mark", mark.text))
     if not pieces:
         return None
-    return Row(lane.name, tuple(pieces), _note(lane, start, end), bool(bad))
+    return AxisRow(lane.name, tuple(pieces), _note(lane, start, end), bool(bad))
 
 
 def _note(lane: Lane, start: float, end: float) -> str:
@@ -157,7 +161,7 @@ def _note(lane: Lane, start: float, end: float) -> str:
 
 
 def _sentence(
-    events: Sequence[Event], lanes: Sequence[Lane], start: float, end: float
+    events: Sequence[TimedEvent], lanes: Sequence[Lane], start: float, end: float
 ) -> str:
     moments = [Mark(e.start, f"{e.text} began") for e in events if e.end > e.start]
     moments += [Mark(e.start, e.text) for e in events if e.end == e.start]

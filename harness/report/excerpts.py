@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from harness.report.timeline import Entry, MachineLog
+    from harness.report.timeline import LogEntry, MachineLog
 
 MOST_LINES = 40
 MOST_CHARS = 6000
@@ -69,7 +69,7 @@ def journal(log: MachineLog, machine: str, at: float | None) -> Excerpt | None:
     return Excerpt(title, f"{machine}/journal.json", shown)
 
 
-def _telling(entries: Sequence[Entry]) -> list[Entry]:
+def _telling(entries: Sequence[LogEntry]) -> list[LogEntry]:
     """Choose the last entries; of earlier ones those that warn."""
     shown = [e for e in entries if e.priority <= _NOTICE + 1]
     recent = shown[-(MOST_LINES * 3 // 4) :]
@@ -78,7 +78,7 @@ def _telling(entries: Sequence[Entry]) -> list[Entry]:
     return [*warned[-(MOST_LINES - len(recent)) :], *recent]
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: LogEntry) -> str:
     stamp = f"{datetime.fromtimestamp(entry.at, UTC):%H:%M:%S.%f}"[:-3]
     return f"{stamp} {entry.sender or entry.unit}: {entry.text}"
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from harness.criteria import BY_ID, ControlVerdict, short
 from harness.facts import describe
 from harness.report.colours import COLLATERAL, css
+from harness.report.excerpts import plain
 from harness.report.story import chapters, controls_sentence, headline
 from harness.report.view import ordered, view
 
@@ -25,6 +26,7 @@ def render(results: Results, directory: Path) -> str:
     environment = Environment(
         loader=PackageLoader("harness.report", "."),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,6 +56,11 @@ def render(results: Results, directory: Path) -> str:
         only_controls=bool(results.controls) and not results.tests,
     )
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
+
+
+def _printable(value: object) -> object:
+    """Take terminal codes out of a text; what is rendered already has none."""
+    return plain(value) if type(value) is str else value
 
 
 def matrix(results: Results) -> list[tuple[ControlResult, dict[str, str]]]:

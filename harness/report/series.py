@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from harness.evidence import SeriesKind
-from harness.report.timeline import Bar, Event, Lane
+from harness.report.timeline import Bar, TimedEvent, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,9 +100,11 @@ def lanes(series: Series, origin: float) -> list[Lane]:
     return found
 
 
-def marked_events(series: Series, origin: float) -> list[Event]:
+def marked_events(series: Series, origin: float) -> list[TimedEvent]:
     """Give the events that a series marks; the next one ends each."""
-    return [Event(origin + x, origin + x, name) for name, x in series.events.items()]
+    return [
+        TimedEvent(origin + x, origin + x, name) for name, x in series.events.items()
+    ]
 
 
 def _beating(series: Series) -> Lane:

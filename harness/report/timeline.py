@@ -43,7 +43,7 @@ _QMP = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One entry of a guest's journal; `uptime` is the guest's, in seconds."""
 
     at: float
@@ -55,7 +55,7 @@ class Entry:
     priority: int
 
     @classmethod
-    def read(cls, line: str | bytes) -> Entry | None:
+    def read(cls, line: str | bytes) -> LogEntry | None:
         """Read a line of `journalctl -o json`; None where it is no entry."""
         try:
             data: dict[str, Any] = json.loads(line)
@@ -112,7 +112,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TimedEvent:
     """Something that was done to the subject, from its begin to its end."""
 
     start: float
@@ -125,16 +125,16 @@ class MachineLog:
     """What one machine's records say about the time of a test."""
 
     name: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LogEntry, ...] = ()
     qmp: tuple[Mark, ...] = ()
-    events: tuple[Event, ...] = field(default=(), compare=False)
+    events: tuple[TimedEvent, ...] = field(default=(), compare=False)
 
 
 def read_machine(directory: Path, since: float) -> MachineLog:
     """Read the journal and QMP log of a machine, from the beginning of its test."""
     name = directory.name.partition("@")[0]
     lines = _lines(directory / "journal.json")
-    found = (Entry.read(line) for line in lines)
+    found = (LogEntry.read(line) for line in lines)
     entries = sorted((e for e in found if e and e.at >= since), key=lambda e: e.at)
     qmp = tuple(m for m in _qmp(_lines(directory / "qmp.jsonl")) if m.at >= since)
     return MachineLog(name, tuple(entries), qmp, tuple(events(entries)))
@@ -158,14 +158,14 @@ def _qmp(lines: Iterable[bytes]) -> Iterator[Mark]:
             continue
 
 
-def events(entries: Sequence[Entry]) -> list[Event]:
+def events(entries: Sequence[LogEntry]) -> list[TimedEvent]:
     """Find what was done to a guest: jobs of the harness, and reboots."""
     found = [*_jobs(entries), *_reboots(entries)]
     return sorted(found, key=lambda event: event.start)
 
 
-def _jobs(entries: Sequence[Entry]) -> Iterator[Event]:
-    begun: dict[str, Entry] = {}
+def _jobs(entries: Sequence[LogEntry]) -> Iterator[TimedEvent]:
+    begun: dict[str, LogEntry] = {}
     for entry in entries:
         job = _JOB.fullmatch(entry.unit)
         if job is None or job[1] == "payload":
@@ -174,16 +174,16 @@ def _jobs(entries: Sequence[Entry]) -> Iterator[Event]:
         if entry.text.startswith("Started "):
             begun[name] = entry
         elif name in begun and _JOB_ENDS.search(entry.text):
-            yield Event(begun.pop(name).at, entry.at, name)
+            yield TimedEvent(begun.pop(name).at, entry.at, name)
     for name, entry in begun.items():
         last = [e.at for e in entries if e.boot == entry.boot][-1]
-        yield Event(entry.at, last, name)
+        yield TimedEvent(entry.at, last, name)
 
 
-def _reboots(entries: Sequence[Entry]) -> Iterator[Event]:
+def _reboots(entries: Sequence[LogEntry]) -> Iterator[TimedEvent]:
     boots = [list(group) for _, group in groupby(entries, key=lambda e: e.boot)]
     for before, after in pairwise(boots):
-        yield Event(before[-1].at, after[0].at, "reboot")
+        yield TimedEvent(before[-1].at, after[0].at, "reboot")
 
 
 def machine_lanes(log: MachineLog) -> list[Lane]:
@@ -197,9 +197,9 @@ def machine_lanes(log: MachineLog) -> list[Lane]:
     ]
 
 
-def services(entries: Sequence[Entry]) -> dict[str, list[Bar]]:
+def services(entries: Sequence[LogEntry]) -> dict[str, list[Bar]]:
     """Find the services that stopped while their guest ran on, and for how long."""
-    since: dict[str, Entry] = {}
+    since: dict[str, LogEntry] = {}
     found: dict[str, list[Bar]] = {}
     for entry in entries:
         unit = entry.unit

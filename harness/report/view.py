@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.report.excerpts import Excerpt
     from harness.report.model import CheckResult, TestResult
     from harness.report.series import Series
-    from harness.report.timeline import Event, Lane, MachineLog
+    from harness.report.timeline import TimedEvent, Lane, MachineLog
 
 _SKEW_S = 1.0  # between the clocks of host and guest
 
@@ -148,7 +148,7 @@ def _load(test: TestResult, directory: Path, problems: list[str]) -> list[Series
 
 def _axes(series: Sequence[Series], logs: Sequence[MachineLog]) -> list[Axis]:
     """Draw the test's events on the clock; samples without a clock get axes apart."""
-    events: list[Event] = [event for log in logs for event in log.events]
+    events: list[TimedEvent] = [event for log in logs for event in log.events]
     lanes: list[Lane] = [lane for log in logs for lane in timeline.machine_lanes(log)]
     apart: list[Axis] = []
     for one in series:

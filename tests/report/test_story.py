@@ -70,20 +70,26 @@ ONE = {"gc-no-estale": "pass"}
         ),
         (
             ran({"gc-no-estale": "fail"}, PASSED, FAILED),
-            "A part of the suites judged 1 criterion: 1 fail (1 test failed);"
-            " 22 not judged.",
+            (
+                "A part of the suites judged 1 criterion: 1 fail (1 test failed);"
+                " 22 not judged."
+            ),
             "fail",
         ),
         (
             ran({"gc-no-estale": "fail"}, FAILED, fault="a-fault"),
-            "Under the fault a-fault: a part of the suites judged 1 criterion: 1 fail"
-            " (1 test failed); 22 not judged.",
+            (
+                "Under the fault a-fault: a part of the suites judged 1 criterion:"
+                " 1 fail (1 test failed); 22 not judged."
+            ),
             "fail",
         ),
         (
             ran({}, PASSED, CUT, full=True, interrupted=True, unrun=("a", "b")),
-            "Interrupted after 1 of 4 tests: nothing failed so far, nothing is"
-            " decided.",
+            (
+                "Interrupted after 1 of 4 tests: nothing failed so far, nothing is"
+                " decided."
+            ),
             "not-run",
         ),
         (

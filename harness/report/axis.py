@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.report.ticks import nice_ticks
-from harness.report.timeline import TimedEvent, Lane, Mark
+from harness.report.timeline import Lane, Mark, TimedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from harness.evidence import SeriesKind
-from harness.report.timeline import Bar, TimedEvent, Lane
+from harness.report.timeline import Bar, Lane, TimedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

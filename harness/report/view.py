@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.report.excerpts import Excerpt
     from harness.report.model import CheckResult, TestResult
     from harness.report.series import Series
-    from harness.report.timeline import TimedEvent, Lane, MachineLog
+    from harness.report.timeline import Lane, MachineLog, TimedEvent
 
 _SKEW_S = 1.0  # between the clocks of host and guest
 

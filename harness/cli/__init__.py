@@ -25,6 +25,7 @@ from harness.cli import (
     soak,
     spec,
     up,
+    visit,
 )
 
 app = typer.Typer(
@@ -38,7 +39,11 @@ app = typer.Typer(
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)
 app.command("repl")(repl.repl)
-app.command("sh", context_settings={"ignore_unknown_options": True})(reach.sh)
+# What follows the name is the command's own, options included.
+_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+app.command("sh", context_settings=_WORDS)(reach.sh)
+app.command("client", context_settings=_WORDS)(visit.client)
+app.command("open")(visit.open_page)
 app.command("console")(reach.console)
 app.command("monitor")(reach.monitor)
 app.command("images")(cache.images)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.access import addresses, set_password
 from harness.cli.inputs import (
     DEFAULT_ACCEL,
     DEFAULT_FLEET,
@@ -18,13 +18,13 @@ from harness.cli.inputs import (
     StageOption,
     make_testbed,
 )
-from harness.cli.running import RunningMachine, announce
 from harness.cli.say import err, live, out
-from harness.errors import InputError, Mistake
+from harness.errors import GuestFailure, HarnessError, InputError, Mistake
 from harness.signals import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from ipaddress import IPv4Address
 
     from harness.machine import Machine
     from harness.testbed import MachineFactory
@@ -62,9 +62,9 @@ def up(
     with interrupts_held(), testbed.open(stage) as factory:
         machines = start(factory, names)
         for machine in machines:
+            _introduce(machine, stage)
             # QEMU serves one client of the agent's socket: leave it to `harness sh`.
             machine.agent.close()
-            _introduce(machine, stage)
         out.print("Ctrl-C here takes it all down.")
         try:
             _wait(machines)
@@ -79,12 +79,6 @@ def start(factory: MachineFactory, names: Sequence[str]) -> list[Machine]:
     """Start machines and make them known to other terminals."""
     with live("restoring"):
         machines = [factory(vm=name) for name in names]
-    for machine in machines:
-        announce(
-            RunningMachine(
-                machine.name, machine.directory, factory.stage or "", os.getpid()
-            )
-        )
     if fault := factory.testbed.inputs.fault:
         err.print(f"Fault {fault.name} is in force: {fault.story()}.", markup=False)
         if spared := [name for name in names if not fault.affects(name)]:
@@ -92,16 +86,38 @@ def start(factory: MachineFactory, names: Sequence[str]) -> list[Machine]:
     return machines
 
 
-def _introduce(machine: Machine, stage: str) -> None:
+def introduction(
+    machine: Machine, stage: str, address: IPv4Address, password: str
+) -> str:
+    """Say what runs, what reaches it, and from where its address is reachable."""
     name, vm = machine.name, machine.vm
-    out.print(
-        f"{name} runs at stage {stage}: {vm.ip}, {vm.mem} MiB, {vm.vcpu} vcpu, "
-        f"{machine.accelerator.name}.\n\n"
-        f"  harness sh {name}         commands as root, over the guest agent\n"
-        f"  harness console {name}    the serial console; Ctrl-] leaves it\n"
-        f"  harness monitor {name}    QEMU's monitor; Ctrl-] leaves it\n\n"
+    known = [each for each, ip in machine.site.network.hosts.items() if ip == address]
+    called = f" ({', '.join(known)})" if known else ""
+    root = f"root's password is {password}" if password else "root has no password"
+    return (
+        f"{name} runs at stage {stage}: {vm.mem} MiB, {vm.vcpu} vcpu, "
+        f"{machine.accelerator.name}.\n"
+        f"Its address {address}{called} is known in its own LAN alone; nothing on this "
+        "computer reaches it but:\n\n"
+        f"  harness sh {name}             a shell as root; or: sh {name} COMMAND\n"
+        f"  harness console {name}        its serial console; {root}\n"
+        f"  harness monitor {name}        QEMU's monitor; Ctrl-] leaves both\n"
+        f"  harness client COMMAND     on the LAN's client, such as: ping {address}\n"
+        f"  harness open               lab's page in a browser here\n\n"
         f"Its files: {machine.directory}"
     )
+
+
+def _introduce(machine: Machine, stage: str) -> None:
+    try:
+        password = set_password(machine, machine.directory)
+    except (HarnessError, GuestFailure) as error:
+        password = ""
+        err.print(f"{machine.name}: {error}", markup=False)
+    address = machine.vm.ip
+    with suppress(HarnessError):
+        address = next(iter(addresses(machine.agent, address)), address)
+    out.print(introduction(machine, stage, address, password), markup=False)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from harness.errors import MachineError
 from harness.guest.transport import ENVIRONMENT, CommandResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from ipaddress import IPv4Address
     from pathlib import Path
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # ssh's own way of saying that it, not the command, failed.
 _OWN_FAILURE = 255
+PORT = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def connect(
     host_key: str,
     enter: Enter,
     deadline: Deadline,
-    port: int = 22,
+    port: int = PORT,
 ) -> Iterator[SshTransport]:
     """Keep a connection to a guest open for the length of the `with`.
 
@@ -102,11 +103,43 @@ def command(
     address: IPv4Address, port: int, *, key: Path, known: Path, control: Path
 ) -> list[str]:
     """Return an `ssh` command line that uses nothing of the person who runs it."""
+    options = {"ConnectionAttempts": "60", "ControlPath": str(control)}
+    words = _options(key, known, options)
+    return ["ssh", "-F", "none", "-T", *words, "-p", str(port), f"root@{address}"]
+
+
+def session(
+    address: IPv4Address,
+    remote: str,
+    *,
+    key: Path,
+    known: Path,
+    connected: Path,
+    terminal: bool,
+    port: int = PORT,
+) -> list[str]:
+    """Return an `ssh` command line for a person; `remote` is for root's shell.
+
+    The file `connected` is made once the guest has let us in, so that an exit status
+    of 255 can be ssh's or the command's. `terminal` gives the command a pty.
+    """
     options = {
+        "ConnectionAttempts": "1",
+        "ControlPath": "none",
+        "PermitLocalCommand": "yes",
+        "LocalCommand": f"touch {shlex.quote(str(connected))}",
+    }
+    words = _options(key, known, options)
+    pty = "-tt" if terminal else "-T"
+    target = ["-p", str(port), f"root@{address}"]
+    return ["ssh", "-F", "none", pty, *words, *target, *([remote] if remote else [])]
+
+
+def _options(key: Path, known: Path, options: Mapping[str, str]) -> list[str]:
+    """Write the options that all command lines have, and more, as arguments."""
+    every = {
         "BatchMode": "yes",
         "ConnectTimeout": "10",
-        "ConnectionAttempts": "60",
-        "ControlPath": str(control),
         "HostKeyAlgorithms": "ssh-ed25519",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
@@ -118,14 +151,17 @@ def command(
         "UpdateHostKeys": "no",
         "UserKnownHostsFile": str(known),
     }
-    words = [f"-o{name}={_quoted(value)}" for name, value in options.items()]
-    return ["ssh", "-F", "none", "-T", *words, "-p", str(port), f"root@{address}"]
+    # LocalCommand is the rest of its line: no quotes around it.
+    return [
+        f"-o{name}={value if name == 'LocalCommand' else _quoted(value)}"
+        for name, value in {**every, **options}.items()
+    ]
 
 
 def known_host(address: IPv4Address, port: int, host_key: str) -> str:
     """Return the line of `known_hosts` that lets ssh verify a guest."""
     algorithm, key, *_ = host_key.split()
-    host = str(address) if port == 22 else f"[{address}]:{port}"  # noqa: PLR2004
+    host = str(address) if port == PORT else f"[{address}]:{port}"
     return f"{host} {algorithm} {key}\n"
 
 

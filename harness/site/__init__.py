@@ -8,13 +8,14 @@ from harness.site.ingress import USER, RunningIngress, Setup
 from harness.site.lan import HttpAnswer, LanHost, Neighbour
 from harness.site.layout import tap_name
 from harness.site.samples import DnsSample, Outage, Sample, longest_outage
-from harness.site.sandbox import Resident, Sandbox
+from harness.site.sandbox import INSIDE, Resident, Sandbox
 from harness.site.site import Site, open_site
 from harness.site.trace import Trace
 from harness.site.visitor import EventStream, Page, Visitor
 from harness.site.watch import AddressWatch, DnsWatch
 
 __all__ = [
+    "INSIDE",
     "NO_ANSWER",
     "USER",
     "AddressWatch",

@@ -24,6 +24,7 @@ BRIDGE = "br-lan"
 CLIENT = "client"
 EYE = "eye"
 NETNS_DIRECTORY = "/run/netns"
+RESOLVER = "/run/site-resolv.conf"
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ less the final zero: the kernel refuses longer names."""
 
@@ -135,11 +136,28 @@ def capsule_script(layout: Layout, directory: Path) -> str:
             *_carry_across(directory),
             "exec 9<&-",
             f"mkdir {NETNS_DIRECTORY}",
+            resolver_script(layout.gateway),
             _batch(_bridge(layout)),
             _TUNE,
             *(station_script(station, layout.prefix) for station in layout.stations),
         ]
     )
+
+
+def resolver_script(gateway: IPv4Address) -> str:
+    """Write what makes the gateway the name server of every program inside.
+
+    /etc/resolv.conf is a file, or a link to one in the /run that was just replaced, as
+    systemd-resolved has it. Where it is neither, programs ask their own loopback, where
+    nobody answers: names are then unknown, and nothing else changes.
+    """
+    return f"""\
+conf=$(readlink -m /etc/resolv.conf)
+echo 'nameserver {gateway}' >{RESOLVER}
+case $conf in
+/run/*) mkdir -p "${{conf%/*}}" && cp {RESOLVER} "$conf" ;;
+*) [ ! -f "$conf" ] || mount --bind {RESOLVER} "$conf" ;;
+esac"""
 
 
 def station_script(station: Station, prefix: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError, InputError, NotExercised
 from harness.evidence import scrub
 from harness.stage import Cached
+from harness.testbed.announce import announce
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager, ExitStack
@@ -99,6 +100,7 @@ class MachineFactory:
         if into is not None:
             self.stack.callback(self._collect, machine, into)
         self.stack.callback(self.observer.ending, machine)
+        announce(machine, stage, testbed.inputs.fleet.lab.port)
         if fault := testbed.inputs.fault_of(vm):
             fault.inject(machine)
         return machine

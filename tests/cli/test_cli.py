@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness import process
-from harness.cli import reach
 from harness.cli.say import age_text, clock_text, size_text
-from harness.guest.agent import AgentTransport
 from harness.host import doctor
-from tests.guest.agent_peer import serve
 from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
@@ -94,24 +91,6 @@ def test_every_command_has_help() -> None:
     commands = re.findall(r"^  ([a-z-]+)  +(\S.*)$", said, re.MULTILINE)
     names = {name for name, _ in commands}
     assert {"doctor", "up", "sh", "console", "images", "clean", "bench"} <= names
-
-
-def test_a_shell_line_starts_where_the_last_one_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`cd` holds, output is shown as it is, a failure is named."""
-    (tmp_path / "there").mkdir()
-    with serve(tmp_path) as peer:
-        transport = AgentTransport(peer.path)
-        here = reach.run_line(transport, "cd there; printf 'a\\nb'", str(tmp_path))
-        assert here == str(tmp_path / "there")
-        assert capsys.readouterr().out == "a\nb"
-        assert reach.run_line(transport, "pwd; (exit 3)", here) == here
-        shown = capsys.readouterr()
-        assert shown.out == f"{here}\n"
-        assert "exit status 3" in shown.err
-        assert reach.run_line(transport, "exit 4", here) == here
-        transport.close()
 
 
 def test_every_program_that_doctor_misses_is_installed_by_make() -> None:

@@ -8,25 +8,29 @@ import socket
 import stat
 import sys
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import process
-from harness.cli.running import RunningMachine, announce, find, running
+from harness.cli.running import RunningMachine, find, find_site, running
 from harness.deadline import poll
 from harness.errors import InputError
 from harness.runtime import runtime_directory
+from harness.testbed import announce
 from tests.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+ADDRESS = IPv4Address("10.42.97.16")
 HOLD = """
 import sys, time
 from pathlib import Path
 from harness.runtime import runtime_directory
+from harness.testbed import announce
 with runtime_directory(Path(sys.argv[1])) as directory:
     (directory / "disk").write_text("big")
     (directory / "held").touch()
@@ -50,7 +54,9 @@ print("all restored")
 
 
 @contextmanager
-def machine(directory: Path, stage: str = "") -> Iterator[RunningMachine]:
+def machine(
+    directory: Path, stage: str = "", client: tuple[str, ...] = ("enter",)
+) -> Iterator[RunningMachine]:
     """Listen where a machine's console and agent would."""
     directory.mkdir(parents=True)
     with ExitStack() as stack:
@@ -58,11 +64,14 @@ def machine(directory: Path, stage: str = "") -> Iterator[RunningMachine]:
             wire = stack.enter_context(socket.socket(socket.AF_UNIX))
             wire.bind(str(directory / name))
             wire.listen()
-        found = RunningMachine(
-            directory.name, directory, stage, os.getpid() if stage else 0
-        )
+        found = RunningMachine(directory.name, directory)
         if stage:
-            announce(found)
+            found = RunningMachine(
+                directory.name, directory, stage, os.getpid(), ADDRESS, 8080, client
+            )
+            facts = {"name": found.name, "stage": stage, "pid": found.pid}
+            more = {"ip": str(ADDRESS), "lab_port": 8080, "client": list(client)}
+            announce.write(directory, {**facts, **more})
         yield found
 
 
@@ -117,9 +126,38 @@ def test_two_machines_need_a_name(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="several machines run") as caught:
             find(None, tmp_path)
         assert {fault.key for fault in caught.value.mistakes} == {"dev", "openclaw"}
-        with pytest.raises(InputError, match="no machine old runs"):
+        with pytest.raises(InputError, match="no machine 'old' runs"):
             find("old", tmp_path)
         assert find("openclaw", tmp_path).name == "openclaw"
+
+
+def test_a_console_in_use_does_not_hold_up_the_list(tmp_path: Path) -> None:
+    """QEMU takes one client, and its queue is soon full of those that only looked."""
+    with machine(tmp_path / "a1/dev", "onboarded") as dev:
+        for _ in range(300):  # more than any queue's length in tests/cli
+            assert running(tmp_path) == [dev]
+
+
+def test_a_site_is_found_by_any_of_its_machines(tmp_path: Path) -> None:
+    """Two machines on one LAN need no name, two LANs do."""
+    with (
+        machine(tmp_path / "a1/dev", "onboarded", ("a1",)),
+        machine(tmp_path / "a1/openclaw", "onboarded", ("a1",)),
+    ):
+        assert find_site(None, tmp_path).client == ("a1",)
+        with machine(tmp_path / "a2/dev2", "onboarded", ("a2",)):
+            with pytest.raises(InputError, match="several machines run"):
+                find_site(None, tmp_path)
+            assert find_site("dev2", tmp_path).client == ("a2",)
+
+
+def test_a_machine_that_is_not_announced_yet_has_no_network(tmp_path: Path) -> None:
+    """Its client cannot be entered, and the message says so."""
+    with (
+        machine(tmp_path / "a1/0/dev"),
+        pytest.raises(InputError, match="the network of dev is not known"),
+    ):
+        find_site(None, tmp_path)
 
 
 def test_a_held_interrupt_reaches_neither_us_nor_our_children() -> None:

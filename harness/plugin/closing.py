@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+import traceback
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import report
-from harness.errors import HostError
-from harness.evidence import scrub
+from harness.errors import HarnessError, HostError
+from harness.evidence import redact_text, scrub
+from harness.files import keep_details, refused
 from harness.report import journal, merge
 from harness.report.model import RunSummary
 from harness.report.provenance import commit
@@ -17,7 +19,7 @@ from harness.report.writer import point_latest
 from harness.runtime import abandoned, sweep_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from harness.plugin.options import Settings
     from harness.plugin.run import Run
@@ -37,10 +39,12 @@ def close(
     host: HostFacts,
 ) -> report.Results:
     """Write a run's report, also when its processes were killed, and return it."""
-    ledger = merge.fold(journal.read(run.journal.directory))
+    events = [*journal.read(run.journal.directory), *run.journal.lost]
+    ledger = merge.fold(sorted(events, key=lambda event: event.at))
     for story in ledger.stories.values():
         for machine in story.machines:
-            salvage(machine, run.directory)
+            with keeping(run):
+                salvage(machine, run.directory)
     images = {k[6:]: str(v) for k, v in ledger.facts.items() if k.startswith("image:")}
     result = RunSummary(
         id=run.id,
@@ -57,10 +61,30 @@ def close(
         **_known(ledger.facts),
     )
     results = merge.results(ledger, result, run.directory)
-    report.write(results, run.directory)
-    shutil.rmtree(run.journal.directory)
-    point_latest(run.directory)
+    # The verdict is known: nothing that keeps it off the disk may hide it.
+    with keeping(run):
+        report.write(results, run.directory)
+        shutil.rmtree(run.journal.directory, ignore_errors=True)
+        point_latest(run.directory)
+    if run.journal.lost:
+        count = len(run.journal.lost)
+        run.problems.append(f"the disk did not take {count} lines of the journal")
     return results
+
+
+@contextmanager
+def keeping(run: Run) -> Iterator[None]:
+    """Note what keeps the report from being whole, and go on."""
+    try:
+        yield
+    except OSError as error:
+        run.problems.append(str(refused(error) or error))
+    except HarnessError as error:
+        run.problems.append(str(error))
+    except Exception as error:  # noqa: BLE001 - a drawing must not cost the verdict
+        trace = redact_text("".join(traceback.format_exception(error)))
+        what = f"the report could not be drawn: {type(error).__name__}: {error}"
+        run.problems.append(f"{what}\n  hint: {keep_details(trace)}")
 
 
 def rescue(run: Run) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from harness import report  # noqa: TC001 - pluggy reads annotations
 from harness.criteria import Outcome
+from harness.exits import Exit
 from harness.plugin import table
 from harness.plugin.closing import close, rescue
 from harness.plugin.live import JournalDisplay, terminal
@@ -132,6 +133,8 @@ class Controller:
             host=computer.between(self.host, computer.look()),
         )
         session.exitstatus = exit_status(self.results, exitstatus)
+        if self.run.problems and session.exitstatus == Exit.PASS:
+            session.exitstatus = Exit.ERROR  # there is no whole report of the pass
 
     @pytest.hookimpl
     def pytest_terminal_summary(
@@ -147,6 +150,8 @@ class Controller:
             self.results, self.run.directory, width=width, colour=colour
         )
         terminalreporter.write(text)
+        for problem in self.run.problems:
+            terminalreporter.write_line(f"harness: {problem}", red=True)
 
 
 def exit_status(results: report.Results, exitstatus: int) -> int:

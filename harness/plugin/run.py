@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +29,13 @@ class Run:
     directory: Path
     started: str
     journal: Journal
+    problems: list[str] = field(default_factory=list)
+    """What keeps the report from being whole; the terminal says it."""
 
     @property
     def opened(self) -> bool:
         """Whether any process of this run saw a test of a suite."""
-        return self.journal.directory.is_dir()
+        return self.journal.directory.is_dir() or bool(self.journal.lost)
 
     def fact(self, name: str, value: str | float | list[str]) -> None:
         """Record something about the run as a whole; the first word counts."""

@@ -17,6 +17,7 @@ from harness.criteria import Outcome
 from harness.errors import CheckFailed, GuestPanicked
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
+from harness.plugin.lost import LostLines
 from harness.plugin.markers import (
     marked_thorough,
     misuse,
@@ -53,6 +54,7 @@ def register(config: pytest.Config, settings: Settings) -> None:
     """Register what this process needs: tests, terminal and report, or both."""
     run = open_run(config, settings)
     config.stash[RUN] = run
+    config.pluginmanager.register(LostLines(run), "acceptance-lost-lines")
     if is_worker(config):
         config.pluginmanager.register(Worker(config), "acceptance-worker")
     if not distributed(config):

@@ -7,6 +7,7 @@ results at the end, also for processes that died.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from harness.criteria import RanOutcome  # noqa: TC001 - pydantic needs it at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -119,22 +120,36 @@ class Journal:
     def __init__(self, directory: Path, worker: str) -> None:
         self.directory = directory
         self.worker = worker
+        self.lost: list[Event] = []
+        """What the disk did not take, for the process that folds the journals."""
         self._lock = threading.Lock()
 
     def write(self, event: Event) -> None:
-        """Append one event; it is on its way to the disk when this returns."""
+        """Append one event; it is on its way to the disk when this returns.
+
+        A disk that is full ends neither the test nor the run.
+        """
         data: dict[str, Any] = event.model_dump(mode="json")
         data["worker"] = self.worker
         line = json.dumps(data, ensure_ascii=False) + "\n"
         with self._lock:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            path = self.directory / f"{self.worker}.jsonl"
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            handle = os.open(path, flags, 0o644)
             try:
-                os.write(handle, line.encode(errors="replace"))
-            finally:
-                os.close(handle)
+                self._append(line.encode(errors="replace"))
+            except OSError:
+                self.lost.append(_ANY.validate_python(data))
+
+    def _append(self, line: bytes) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{self.worker}.jsonl"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        handle = os.open(path, flags, 0o644)
+        try:
+            if os.write(handle, line) < len(line):
+                # What follows must not continue the torn line.
+                os.write(handle, b"\n")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        finally:
+            os.close(handle)
 
 
 class Follower:
@@ -164,6 +179,16 @@ class Follower:
                 yield _ANY.validate_json(line)
             except ValidationError:
                 continue
+
+
+def packed(events: Sequence[Event]) -> list[str]:
+    """Turn events into texts that another process can take."""
+    return [event.model_dump_json() for event in events]
+
+
+def unpacked(texts: Sequence[str]) -> list[Event]:
+    """Turn them back into events."""
+    return [_ANY.validate_json(text) for text in texts]
 
 
 def read(directory: Path) -> list[Event]:

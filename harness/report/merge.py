@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.criteria import REGISTER, Decision, Judged, Outcome, Verdict, judge
 from harness.evidence import RECORD
+from harness.files import reason
 from harness.report.journal import (
     Collected,
     CollectFailed,
@@ -154,7 +155,10 @@ def read_record(path: Path) -> dict[str, Any]:
     empty: dict[str, Any] = {"checks": [], "notes": [], "attachments": [], "series": []}
     if not path.is_file():
         return empty
-    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # a disk was full, or the power failed
+        return empty | {"notes": [f"its record cannot be read: {reason(error)}"]}
     return empty | recorded
 
 

@@ -5,23 +5,44 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from harness.errors import HostError, Mistake
+from harness.files import reason, write_whole
 from harness.report import html, junit
 from harness.report.model import dump
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.report.model import Results
 
 
 def write(results: Results, directory: Path) -> None:
-    """Write `results.json`, `junit.xml` and `index.html` into a report directory."""
+    """Write `results.json`, `junit.xml` and `index.html` into a report directory.
+
+    Each is written beside its place and renamed; one that cannot be written does not
+    keep the others from it. Raises HostError with all that could not, or what drawing
+    the page raised.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    lost = []
     # The machine-readable ones first: they must not wait for a drawing.
-    (directory / "results.json").write_text(dump(results), encoding="utf-8")
-    (directory / "junit.xml").write_text(junit.render(results), encoding="utf-8")
-    page = html.render(results, directory)
-    (directory / "index.html").write_text(page, encoding="utf-8")
+    files: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("results.json", lambda: dump(results)),
+        ("junit.xml", lambda: junit.render(results)),
+        ("index.html", lambda: html.render(results, directory)),
+    )
+    for name, render in files:
+        try:
+            write_whole(directory / name, render())
+        except OSError as error:
+            lost.append(Mistake(str(directory / name), "", "", reason(error)))
+    if lost:
+        raise HostError(
+            "the report is not complete: these files could not be written",
+            lost,
+            hint="free some room there, or choose another place by --report-dir",
+        )
 
 
 def point_latest(directory: Path) -> None:

@@ -48,7 +48,8 @@ STAND_INS = """
             raise LaunchFailed("QEMU did not start")
         home = Path(f"stage-{stage}")
         home.mkdir(exist_ok=True)
-        (home / "stage.json").write_text(json.dumps({"retries": 1}))
+        built = {"stage": stage, "vm": vm, "digest": "d", "built": 0, "build_s": 1}
+        (home / "stage.json").write_text(json.dumps({**built, "retries": 1}))
         return home
 
 

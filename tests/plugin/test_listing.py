@@ -112,7 +112,7 @@ def test_misused_markers_are_all_told(tmp_path: Path, args: tuple[str, ...]) -> 
     [
         (("--list-criteria", "-n", "1"), "leave out -n"),
         (("suites", "--keep-machines", "-n", "1"), "leave out -n"),
-        (("suites", "--fault", "nocolon"), "expected FILE:CLASS"),
+        (("suites", "--fault", "nocolon"), "a fault in a file is FILE:CLASS"),
         (("suites", "--accel", "xen"), "invalid choice"),
     ],
 )

@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.number
 
 
-class Ended(SystemExit):
+class CommandEnded(SystemExit):
     """A signal asked this command to end; unlike Interrupted, no prompt survives it."""
 
     def __init__(self, number: int) -> None:

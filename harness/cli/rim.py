@@ -17,7 +17,7 @@ from harness.errors import GuestFailure, HarnessError, InputError
 from harness.evidence import redact_text
 from harness.exits import Exit, ended_by
 from harness.files import keep_details, reason, refused
-from harness.signals import Ended, interrupting
+from harness.signals import CommandEnded, interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +60,10 @@ def main(app: Callable[..., object]) -> Exit | int:
     """Run a command line; return its exit status, whatever happens in it."""
     stdout = _outlets()
     try:
-        with interrupting(Ended, (signal.SIGTERM, signal.SIGHUP)):
+        with interrupting(CommandEnded, (signal.SIGTERM, signal.SIGHUP)):
             status = app(standalone_mode=False)
         ended = status if isinstance(status, int) else Exit.PASS
-    except Ended as end:
+    except CommandEnded as end:
         explain(end)
         ended = ended_by(end.number)
     except SystemExit as end:

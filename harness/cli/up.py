@@ -20,7 +20,7 @@ from harness.cli.inputs import (
 )
 from harness.cli.say import err, live, out
 from harness.errors import GuestFailure, HarnessError, InputError, Mistake
-from harness.signals import Ended
+from harness.signals import CommandEnded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ def up(
         out.print("Ctrl-C here takes it all down.")
         try:
             _wait(machines)
-        except Ended as end:
+        except CommandEnded as end:
             with suppress(OSError):  # of a terminal that is closed already
                 out.print(f"\nTaking it down: {end}.")
             raise

@@ -1,24 +1,77 @@
-"""Programs of this computer, and the directory for what is cached here."""
+"""Programs of this computer, and the directory for what is cached here.
+
+Every program that is run on this computer is in `PROGRAMS`; a test derives the list
+from the code. Not listed: `sh` and what each system has with it (coreutils, sed, find).
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 import re
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
 from harness.deadline import Deadline
 from harness.errors import HostError
-from harness.process import run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from harness.host.release import remedy
+from harness.process import run, search_path
 
 QEMU = "qemu-system-x86_64"
-GET_NGINX = "run .ci/packages; elsewhere than on Debian install nginx"
+
+
+class Need(StrEnum):
+    """What a program is needed for."""
+
+    RUN = "every run"
+    IMAGE = "building the reference image"
+    UNITS = "adopted units"
+    MICROVM = "microvm faults"
+    REPORT = "the commit in reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program, the Debian and Ubuntu package that has it, and what needs it."""
+
+    name: str
+    package: str
+    need: Need = Need.RUN
+
+
+PROGRAMS = (
+    Program(QEMU, "qemu-system-x86"),
+    Program("qemu-img", "qemu-utils"),
+    Program("dnsmasq", "dnsmasq-base"),
+    Program("ip", "iproute2"),
+    Program("ping", "iputils-ping"),
+    Program("ssh", "openssh-client"),
+    Program("ssh-keygen", "openssh-client"),
+    Program("ssh-keyscan", "openssh-client"),
+    Program("openssl", "openssl"),
+    *(
+        Program(name, "util-linux")
+        for name in ("unshare", "nsenter", "setpriv", "setsid")
+    ),
+    *(Program(name, "mount") for name in ("mount", "umount")),
+    Program("mountpoint", "util-linux"),
+    Program("nft", "nftables"),  # for faults of the LAN: `make accept` injects some
+    Program("mmdebstrap", "mmdebstrap", Need.IMAGE),
+    *(Program(name, "uidmap", Need.IMAGE) for name in ("newuidmap", "newgidmap")),
+    *(Program(name, "apt", Need.IMAGE) for name in ("apt-get", "apt-config")),
+    *(Program(name, "dpkg", Need.IMAGE) for name in ("dpkg", "dpkg-deb")),
+    Program("gpgv", "gpgv", Need.IMAGE),
+    Program("tar", "tar", Need.IMAGE),
+    Program("sfdisk", "fdisk", Need.IMAGE),
+    Program("systemctl", "systemd", Need.UNITS),
+    Program("systemd-analyze", "systemd", Need.UNITS),
+    Program("debugfs", "e2fsprogs", Need.MICROVM),
+    Program("git", "git", Need.REPORT),
+)
 # QEMU's own of Debian 12, and its successor in Rust.
 _VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 
@@ -48,13 +101,10 @@ def qemu_version() -> str:
     return found[1]
 
 
-def which(name: str) -> Iterator[Path]:
-    """Yield the places of a program; sbin too, which Debian's users have no PATH to."""
-    folders = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin"]
-    for folder in folders:
-        path = Path(folder) / name
-        if os.access(path, os.X_OK) and path.is_file():
-            yield path
+def which(name: str) -> Path | None:
+    """Return where a program is, in PATH or among those of administrators."""
+    found = shutil.which(name, path=search_path())
+    return Path(found) if found else None
 
 
 def virtiofsd() -> Path:
@@ -62,12 +112,12 @@ def virtiofsd() -> Path:
 
     Only microvms need one. Raises HostError.
     """
-    named = list(which("virtiofsd"))
-    found = [path for path in (*named, *_VIRTIOFSD) if os.access(path, os.X_OK)]
+    named = which("virtiofsd")
+    found = [path for path in (named, *_VIRTIOFSD) if path and os.access(path, os.X_OK)]
     if not found:
         raise HostError(
             "there is no virtiofsd, which serves a microvm's shares",
-            hint="apt install qemu-system-common, or virtiofsd where there is one",
+            hint=remedy("virtiofsd", "qemu-system-common or virtiofsd"),
         )
     return found[0]
 
@@ -78,10 +128,10 @@ def nginx() -> Path:
     Raises HostError.
     """
     unpacked = cache_dir() / "nginx/usr/sbin/nginx"
-    candidates = [
-        *which("nginx"),
-        *([unpacked] if os.access(unpacked, os.X_OK) else []),
-    ]
-    if not candidates:
-        raise HostError("nginx is neither installed nor unpacked", hint=GET_NGINX)
-    return candidates[0]
+    found = which("nginx") or (unpacked if os.access(unpacked, os.X_OK) else None)
+    if found is None:
+        raise HostError(
+            "nginx is neither installed nor unpacked",
+            hint=f"run .ci/packages, or {remedy('nginx', 'nginx')}",
+        )
+    return found

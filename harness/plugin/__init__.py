@@ -58,14 +58,14 @@ def refuse(settings: Settings) -> None:
     """
     if not (settings.fleet_given or settings.fleet.exists()):
         return
-    from harness import host  # noqa: PLC0415 - heavy
+    from harness import reference  # noqa: PLC0415 - heavy
     from harness.fleet import load_fleet  # noqa: PLC0415 - same
 
     try:
         load_fleet(settings.fleet)
     except InputError as error:
         pytest.exit(str(error), returncode=_BAD_INPUT)
-    if lacking := host.lacking():
+    if lacking := reference.lacking():
         lines = [f"  | {each.name}: {each.detail}: {each.mend}" for each in lacking]
         told = "\n".join(["this computer cannot launch machines", *lines])
         pytest.exit(f"{told}\n  see `harness doctor`", returncode=_BAD_INPUT)

@@ -7,10 +7,13 @@ guest.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from harness.host import cache_dir
+from harness import host
+from harness.host import Finding, cache_dir
 from harness.image import Image, Progress, Shelf, Shelved
+from harness.reference.ability import ability
 from harness.reference.builder import build
 from harness.reference.recipe import ImageRecipe
 
@@ -42,6 +45,29 @@ def images(cache: Path | None = None) -> list[Shelved]:
     return list(Shelf(cache or cache_dir()).images(ImageRecipe().digest))
 
 
+def present(cache: Path | None = None) -> bool:
+    """Whether the image of today's recipe is in the cache, so that none is built."""
+    return Shelf(cache or cache_dir()).find(ImageRecipe().digest) is not None
+
+
+def lacking() -> list[Finding]:
+    """List what is missing on this computer and needed by a run from here on."""
+    building = not present()
+    found = host.lacking(building=building)
+    if building and not found:
+        found = [each for each in ability(os.environ) if not each.ok]
+    return found
+
+
+def examine() -> list[Finding]:
+    """List what this computer has and lacks for a run from here on."""
+    building = not present()
+    return [
+        *host.examine(building=building),
+        *(ability(os.environ) if building else ()),
+    ]
+
+
 def damaged(cache: Path | None = None) -> list[Path]:
     """List the remains of images in the cache that cannot be used."""
     return Shelf(cache or cache_dir()).damaged()
@@ -52,4 +78,13 @@ def remove(digest: str, cache: Path | None = None) -> None:
     Shelf(cache or cache_dir()).remove(digest)
 
 
-__all__ = ["damaged", "image", "images", "refresh", "remove"]
+__all__ = [
+    "damaged",
+    "examine",
+    "image",
+    "images",
+    "lacking",
+    "present",
+    "refresh",
+    "remove",
+]

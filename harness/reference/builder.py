@@ -20,7 +20,7 @@ from harness.image.disk import MIB, SECTOR, boot_sectors
 from harness.image.shelf import DRAFT, Image, digest_of
 from harness.process import STDOUT, Popen, run, spawn
 from harness.reference import manifest as manifests
-from harness.reference.mirror import KEYRING, Mirror, find_mirror
+from harness.reference.mirror import Mirror, find_mirror
 from harness.reference.recipe import Workshop, hook_environment, leash, mmdebstrap
 from harness.runtime import sweep_runs
 
@@ -200,9 +200,13 @@ def _raw_disk(disk: Path, job: _Job) -> Iterator[int]:
 
 def _make_tree(job: _Job, workshop: Workshop) -> None:
     _copy_recipe(job.recipe, workshop.recipe)
+    # Where apt in the user namespace can read them: the cache is closed to it.
+    keys = workshop.directory / "debian-keys.gpg"
+    shutil.copyfile(job.mirror.keyring, keys)
+    keys.chmod(0o644)
     argv = [
         *leash(root=os.geteuid() == 0),
-        *mmdebstrap(job.recipe, workshop, job.mirror, KEYRING),
+        *mmdebstrap(job.recipe, workshop, job.mirror, keys),
     ]
     environment = hook_environment(job.recipe, workshop, job.mirror)
     log = workshop.out / "build.log"

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, HostError
+from harness.host import Finding, remedy
 from harness.process import run, spawn
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ REAL = Path("/run/vm-acceptance.root")
 """Where this computer's files are as they were before a program was covered."""
 TARGET = "vm-acceptance.target"
 
-_PLACES = "/usr/lib/systemd:/lib/systemd"
+# Debian, and NixOS.
+_PLACES = "/usr/lib/systemd:/lib/systemd:/run/current-system/systemd/lib/systemd"
 _KINDS = {"mnt": "mount", "pid": "pid", "net": "net", "uts": "uts", "ipc": "ipc"}
 _ANSWER_S = 30.0
 _COMMAND_S = 60.0
@@ -231,12 +233,20 @@ def open_manager(
         yield manager
 
 
+def finding() -> Finding:
+    """Say for `harness doctor` whether units can be adopted here."""
+    try:
+        return Finding("adopted units", True, _systemd(), needed=False)
+    except HostError as error:
+        return Finding("adopted units", False, error.summary, error.hint, needed=False)
+
+
 def _systemd() -> str:
     found = shutil.which("systemd", path=_PLACES)
     if found is None or shutil.which("systemctl") is None:
         raise HostError(
             "there is no systemd to run units with",
-            hint="apt-get install --no-install-recommends systemd",
+            hint=remedy("systemd", "systemd"),
         )
     if os.geteuid() != 0:
         raise HostError(

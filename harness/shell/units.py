@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline
 from harness.errors import HostError, InputError, Mistake
 from harness.files import read_text
+from harness.host import remedy
 from harness.process import run
 from harness.qemu import here
 from harness.shell.manager import TARGET, open_manager
@@ -189,7 +190,7 @@ def _verify(
     if program is None:
         raise HostError(
             "there is no systemd-analyze to judge units with",
-            hint="apt-get install --no-install-recommends systemd",
+            hint=remedy("systemd-analyze", "systemd"),
         )
     argv = [program, "verify", "--man=no", "--recursive-errors=yes", *names]
     environment = {

@@ -10,7 +10,7 @@ import pytest
 
 from harness import process
 from harness.cli.say import age_text, clock_text, size_text
-from harness.host import doctor
+from harness.host import programs
 from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_every_command_has_help() -> None:
 def test_every_program_that_doctor_misses_is_installed_by_make() -> None:
     """`harness doctor` and `.ci/packages` name the same Debian packages."""
     listed = (ROOT / ".ci/packages").read_text()
-    packages = {package for _, package in doctor.PROGRAMS}
+    packages = {program.package for program in programs.PROGRAMS}
     assert "mmdebstrap" in packages
     assert {p for p in packages if not re.search(rf"\b{p}\b", listed)} == set()
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness import host
 from harness.errors import HostError
-from harness.host import Accel, accelerator, doctor
+from harness.host import Accel, accelerator, programs, release
+from harness.host.programs import Need
+from harness.process import run
 from tests.waiting import patient
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -160,12 +166,13 @@ def test_without_a_kernel_nothing_is_remembered(cache: Path) -> None:
 
 def test_examines_all_and_says_how_to_mend() -> None:
     """One finding each, and a remedy with each that is not ok."""
-    findings = host.examine()
+    findings = host.examine(building=True)
     names = [finding.name for finding in findings]
     assert len(set(names)) == len(names)
     wanted = {
         host.QEMU, "qemu-img", "mmdebstrap", "dnsmasq", "ip", "unshare", "nsenter",
-        "mke2fs", "sfdisk", "/dev/net/tun", "namespaces", "kvm", "disk", "memory",
+        "nft", "ping", "ssh", "newuidmap", "sfdisk", "/dev/net/tun", "namespaces",
+        "kvm", "disk", "disk of machines", "memory",
         "python",
     }  # fmt: skip
     assert wanted <= set(names)
@@ -173,9 +180,111 @@ def test_examines_all_and_says_how_to_mend() -> None:
     assert all(finding.mend for finding in findings if not finding.ok)
 
 
-def test_a_missing_program_is_found_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the package that has it."""
-    monkeypatch.setattr(doctor, "PROGRAMS", (("no-such-program", "some-package"),))
-    found = host.examine()[0]
-    assert not found.ok
-    assert found.mend == "apt install some-package"
+SYSTEMS = {
+    "debian": ("ID=debian\n", "apt install nftables"),
+    "ubuntu": ('ID=ubuntu\nID_LIKE="debian"\n', "apt install nftables"),
+    "derived": ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "apt install nftables"),
+    "nixos": ("ID=nixos\n", "nix-shell"),
+    "fedora": ("ID=fedora\n", "install what provides nft (nftables on Debian)"),
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_remedy_fits_the_system(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By os-release(5): no `apt install` where there is no apt."""
+    text, wanted = SYSTEMS[name]
+    file = tmp_path / "os-release"
+    file.write_text(text)
+    monkeypatch.setattr(release, "_RELEASE", file)
+    assert wanted in host.remedy("nft", "nftables")
+
+
+# Hides a program by a mount that no one else sees, then looks for what is lacking.
+HIDE = """
+hidden=
+for place in /usr/bin /bin /usr/sbin /sbin; do
+  real=$(readlink -f "$place/$0")
+  [ ! -e "$real" ] || [ "$real" = "$hidden" ] || mount --bind /dev/null "$real"
+  hidden=$real
+done
+exec "$@"
+"""
+LACKING = """
+from harness import host
+print(*(each.name for each in host.lacking(building=True)))
+"""
+NEEDED = [p.name for p in programs.PROGRAMS if p.need in {Need.RUN, Need.IMAGE}]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_each_program_that_is_hidden_is_found_missing(name: str) -> None:
+    """One at a time, really: the others are there, and doctor is red."""
+    found = programs.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    argv = ["unshare", *user, "--mount", "sh", "-euc", HIDE, name]
+    deadline = patient(30, "what is lacking")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = run([*argv, sys.executable, "-c", LACKING], deadline=deadline, env=env)
+    assert name in said.check().stdout.split()
+
+
+HOST_ROOMS = (
+    *("site", "qemu", "shell", "host", "reference", "image", "stage", "report"),
+    *("testbed", "cli", "plugin", "process.py", "guest/ssh.py", "runtime.py"),
+)
+# What a system without them would not be one, and names that are no program here.
+TAKEN_FOR_GRANTED = {
+    *("sh", "cp", "ls", "rm", "mkdir", "cat", "env", "sed", "uname", "find"),
+    *("init", "link", "file", "test", "true"),
+}
+
+
+def host_programs() -> dict[str, str]:
+    """Find the programs of this computer that begin a command in the code."""
+    files = [
+        file
+        for room in HOST_ROOMS
+        for file in (
+            [ROOT / "harness" / room]
+            if room.endswith(".py")
+            else sorted((ROOT / "harness" / room).rglob("*.py"))
+        )
+        if "reference/nixos" not in str(file)
+    ]
+    found = {}
+    for file in [*files, ROOT / "suites/network/lan.py"]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.List | ast.Tuple):
+                for word in first_words(node):
+                    if "/" not in word and programs.which(word):
+                        found[word] = f"{file.relative_to(ROOT)}:{node.lineno}"
+    return found
+
+
+def first_words(node: ast.List | ast.Tuple) -> list[str]:
+    """Return the words that may be programs: the first, and after what starts one."""
+    words = [
+        each.value
+        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        else ""
+        for each in node.elts
+    ]
+    starts = [
+        word
+        for before, word in zip(["--", *words], words, strict=False)
+        if before in {"--", "setsid", "env"}
+    ]
+    return [word for word in starts if word]
+
+
+def test_every_program_that_the_code_runs_is_looked_for() -> None:
+    """So `harness doctor` cannot be green where one is missing."""
+    known = {program.name for program in programs.PROGRAMS}
+    ran = host_programs()
+    assert {"ip", "qemu-img", "setpriv", "mmdebstrap", "ping"} <= ran.keys()
+    unknown = {k: v for k, v in ran.items() if k not in known | TAKEN_FOR_GRANTED}
+    assert unknown == {}

@@ -114,9 +114,10 @@ def test_a_host_without_programs_is_one_message(
     """All that is missing is named with its remedy, and nothing is run."""
     child = Child.made_of(tmp_path, ALL_PASS)
     (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
-    programs = (("no-such-emulator", "emulator"), ("no-such-tool", "tools"))
     (tmp_path / "conftest.py").write_text(
-        f"from harness.host import doctor\ndoctor.PROGRAMS = {programs}\n"
+        "from harness.host import programs\nprograms.PROGRAMS = ("
+        "programs.Program('no-such-emulator', 'emulator'),"
+        " programs.Program('no-such-tool', 'tools'))\n"
     )
     ended = child.run("suites")
     assert ended.rc == 2

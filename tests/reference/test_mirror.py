@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import HostError
+from harness.process import run
 from harness.reference import mirror as mirrors
 from harness.reference.mirror import (
     OVERRIDE,
@@ -34,6 +36,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     keys = tmp_path / "keys.gpg"
     keys.touch()
     monkeypatch.setattr(mirrors, "KEYRING", keys)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     return keys
 
 
@@ -124,8 +127,41 @@ def test_only_proxies_are_taken_over() -> None:
     assert parse_proxies(text) == ['Acquire::https::Proxy "x";']
 
 
+@needs_apt
+@pytest.mark.usefixtures("apt")
 def test_missing_keys_are_named(keyring: Path) -> None:
-    """Without Debian's keys nothing could be trusted."""
+    """Without Debian's keys nothing could be trusted: a mirror's own never count."""
     keyring.unlink()
     with pytest.raises(HostError, match="debian-archive-keyring"):
         find_mirror({OVERRIDE: "http://mine.example/debian"}, deadline())
+
+
+@needs_apt
+def test_keys_come_from_their_package_where_apt_has_it(
+    apt: Path, keyring: Path, tmp_path: Path
+) -> None:
+    """As on an Ubuntu: apt knows the package, and it is not installed."""
+    keyring.unlink()
+    tree, pool = tmp_path / "tree", tmp_path / "pool"
+    ring = tree / "usr/share/keyrings/debian-archive-keyring.gpg"
+    ring.parent.mkdir(parents=True)
+    ring.write_text("keys")
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN/control").write_text(
+        "Package: debian-archive-keyring\nVersion: 9999.1\nArchitecture: all\n"
+        "Maintainer: none\nDescription: keys\n"
+    )
+    pool.mkdir()
+    deb = pool / "debian-archive-keyring_9999.1_all.deb"
+    run(["dpkg-deb", "-b", str(tree), str(deb)], deadline=deadline()).check()
+    facts = run(["dpkg-deb", "-f", str(deb)], deadline=deadline()).check().stdout
+    digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+    size = deb.stat().st_size
+    (pool / "Packages").write_text(
+        f"{facts}Filename: ./{deb.name}\nSize: {size}\nSHA256: {digest}\n"
+    )
+    (apt / "pool.list").write_text(f"deb [trusted=yes] file:{pool} ./\n")
+    run(["apt-get", "update", "-o", "Debug::NoLocking=1"], deadline=deadline()).check()
+    found = find_mirror({OVERRIDE: "http://mine.example/debian"}, deadline())
+    assert found.keyring.read_text() == "keys"
+    assert found.keyring.is_relative_to(tmp_path / "cache")

@@ -19,7 +19,9 @@ from harness.reference.recipe import (
     parse_list,
 )
 
-MIRROR = Mirror("http://mirror.example/debian", ('Acquire::http::Proxy "x";',))
+MIRROR = Mirror(
+    "http://mirror.example/debian", apt_options=('Acquire::http::Proxy "x";',)
+)
 WORKSHOP = Workshop(Path("/w"), Path("/cache of mine/debs"), 9)
 KEYS = Path("/keys.gpg")
 

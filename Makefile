@@ -1,5 +1,5 @@
 # Two targets matter: `make accept` judges the VMs, `make test` judges the instrument.
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -70,9 +70,15 @@ def lacking(*, building: bool) -> list[Finding]:
 
 
 def _necessities(*, building: bool) -> Iterator[Finding]:
+    apt = programs.which("apt-get") is not None
     for program in programs.PROGRAMS:
-        if program.need is Need.RUN or (building and program.need is Need.IMAGE):
+        if program.need is Need.RUN or (
+            building and apt and program.need is Need.IMAGE
+        ):
             yield _program(program)
+    if building and not apt:
+        detail = "not installed: it builds the reference image, and the cache has none"
+        yield Finding("apt-get", False, detail, programs.IMPORT)
     yield _nginx()
     yield _tun()
     yield from _namespaces()

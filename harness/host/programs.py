@@ -24,6 +24,9 @@ from harness.process import run, search_path
 QEMU = "qemu-system-x86_64"
 
 
+IMPORT = "build it on a Debian or Ubuntu, then: harness images --import FILE"
+
+
 class Need(StrEnum):
     """What a program is needed for."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HostError
 from harness.host import cache_dir
-from harness.host.programs import which
+from harness.host.programs import IMPORT, which
 from harness.process import run
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 OVERRIDE = "HARNESS_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-
-IMPORT = "build it on a Debian or Ubuntu, then: harness images --import FILE"
 
 _PACKAGE = "debian-archive-keyring"
 _KEPT = "usr/share/keyrings/debian-archive-keyring.gpg"

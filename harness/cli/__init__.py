@@ -20,6 +20,7 @@ from harness.cli import (
     doctor,
     judge,
     reach,
+    rehearse,
     repl,
     rim,
     soak,
@@ -44,6 +45,7 @@ _WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 app.command("sh", context_settings=_WORDS)(reach.sh)
 app.command("client", context_settings=_WORDS)(visit.client)
 app.command("open")(visit.open_page)
+app.command("rehearse")(rehearse.rehearse)
 app.command("console")(reach.console)
 app.command("monitor")(reach.monitor)
 app.command("images")(cache.images)

@@ -22,6 +22,7 @@ from harness.cli import (
     reach,
     rehearse,
     repl,
+    report,
     rim,
     soak,
     spec,
@@ -56,6 +57,7 @@ app.command("before-after")(before_after.before_after)
 app.command("soak")(soak.soak)
 app.command("judge")(judge.judge)
 app.command("adopt")(adopt.adopt)
+app.add_typer(report.app, name="report")
 app.add_typer(spec.app, name="spec")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
 from harness.errors import InputError, near
 from harness.fault import Fault, Ruling, built_in, judge, load_all
+from harness.report import summary
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
@@ -82,6 +84,8 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     taken = run.taken(chosen)
     out.print(f"report: {run.series.directory / 'index.html'}")
     _print_matrix(taken)
+    if unsaid := summary.append(summary.render(run.results()), os.environ):
+        err.print(unsaid, markup=False)
     if into is not None:
         _add(taken, into)
     if not all(ruling.good for _, ruling in taken):
@@ -164,7 +168,8 @@ class Controls:
             return Ruling(ControlVerdict.BROKEN, (), (), "", results)
         return judge(fault, observe(results))
 
-    def _write(self) -> None:
+    def results(self) -> Results:
+        """Return the rulings so far as the results of one run."""
         reason = "judged under faults alone: see the controls"
         rows = tuple(
             CriterionResult(
@@ -176,13 +181,15 @@ class Controls:
             )
             for row in REGISTER
         )
-        results = Results(
+        return Results(
             run=self.series.provenance(),
             criteria=rows,
             tests=(),
             controls=tuple(recorded(c.fault, r) for c, r in self._rulings.values()),
         )
-        write(results, self.series.directory)
+
+    def _write(self) -> None:
+        write(self.results(), self.series.directory)
 
 
 def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
@@ -229,11 +236,13 @@ def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:
     )
     out.print(
         f"{counted}. x failed as it must, - passed although it must fail,"
-        " ! failed as well (collateral)"
+        " ? not judged (broken), ! failed as well (collateral)"
     )
 
 
 def _cell(fault: Fault, ruling: Ruling, criterion: str) -> str:
     if criterion in fault.expects:
-        return "x" if criterion in ruling.failed else "-"
+        if criterion in ruling.failed:
+            return "x"
+        return "?" if ruling.verdict is ControlVerdict.BROKEN else "-"
     return "!" if criterion in ruling.failed else ""

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 _PIPED = 160  # columns where nobody's terminal says how many there are
+# Texts are those of guests and files: ":x:" in one is no emoji.
 out = Console(
     highlight=False,
+    emoji=False,
     soft_wrap=True,
     width=None if sys.stdout and sys.stdout.isatty() else _PIPED,
 )
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _KIB = 1024
 _MINUTE = 60.0

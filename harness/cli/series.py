@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import sys
@@ -15,7 +16,7 @@ from harness.cli.say import err
 from harness.criteria import Outcome
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, Popen, leashed, spawn
-from harness.report import computer
+from harness.report import computer, summary
 from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
@@ -79,7 +80,9 @@ class RunSeries:
         """Run pytest to its end, with its live lines on the terminal."""
         with (
             output.open("wb") as log,
-            spawn(argv, stdout=PIPE, stderr=STDOUT, grace=_GRACE_S) as child,
+            spawn(
+                argv, env=_quiet(), stdout=PIPE, stderr=STDOUT, grace=_GRACE_S
+            ) as child,
         ):
             self._running.append(child)
             for line in child.stdout or ():
@@ -106,6 +109,11 @@ class RunSeries:
                 "uncollected": (),
             }
         )
+
+
+def _quiet() -> dict[str, str]:
+    """Return the environment of a run that is one of several: it has no summary."""
+    return {k: v for k, v in os.environ.items() if k != summary.VARIABLE}
 
 
 def _usage_error(output: Path) -> str:

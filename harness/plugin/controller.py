@@ -19,7 +19,7 @@ from harness.plugin.closing import close, rescue
 from harness.plugin.live import JournalDisplay, terminal
 from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
-from harness.report import computer
+from harness.report import computer, summary
 from harness.signals import Interrupted, ignoring, interrupting
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Controller:
         self.results: report.Results | None = None
         self.began = time.monotonic()
         self.host = computer.look()
+        self.unsaid = ""
         # pytest's own words per test only where the user asked for them.
         self.wordy = config.get_verbosity() > 0
         self.stack = ExitStack()
@@ -132,6 +133,7 @@ class Controller:
             interrupted=exitstatus == pytest.ExitCode.INTERRUPTED,
             host=computer.between(self.host, computer.look()),
         )
+        self.unsaid = summary.append(summary.render(self.results), os.environ)
         session.exitstatus = exit_status(self.results, exitstatus)
         if self.run.problems and session.exitstatus == Exit.PASS:
             session.exitstatus = Exit.ERROR  # there is no whole report of the pass
@@ -152,6 +154,8 @@ class Controller:
         terminalreporter.write(text)
         for problem in self.run.problems:
             terminalreporter.write_line(f"harness: {problem}", red=True)
+        if self.unsaid:
+            terminalreporter.write_line(self.unsaid)
 
 
 def exit_status(results: report.Results, exitstatus: int) -> int:

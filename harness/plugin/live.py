@@ -44,7 +44,7 @@ class JournalDisplay:
 
     def __init__(self, journals: Path, out: TextIO, *, outcomes: bool = True) -> None:
         self.outcomes = outcomes
-        self.console = Console(file=out, soft_wrap=True, highlight=False)
+        self.console = Console(file=out, soft_wrap=True, highlight=False, emoji=False)
         self.follower = Follower(journals)
         self.running: dict[str, float] = {}
         self.told: set[str] = set()

@@ -37,7 +37,7 @@ def render(results: Results, directory: Path, *, width: int, colour: bool) -> st
             time,
             _why(row),
         )
-    console = Console(width=width, force_terminal=colour, highlight=False)
+    console = Console(width=width, force_terminal=colour, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
         if quiet:

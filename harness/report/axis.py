@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 _BEFORE_S, _AFTER_S = 3.0, 6.0
 _MOST_AXES = 12
-_MOST_WORDS = 10  # moments in a sentence
+_MOST_WORDS = 16  # moments in a sentence
 _SHORTEST = 0.35  # per cent of the width: a moment must be seen
-_SPARSE_S = 90.0  # an axis of few events in a long time is cut there
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,8 @@ def axes(
         start = max(first, event.start - _BEFORE_S)
         limit = following.start - 1 if following else last
         end = min(max(event.end + _AFTER_S, _settled(lanes, event, limit)), last)
+        if following:  # what happens at the next event is on its own axis
+            end = min(end, following.start)
         end = max(end, event.end, start + 1)
         mine = _within(events, start, end)
         found.append(_axis(event.text, start, end, mine, lanes, clock=clock))
@@ -173,7 +174,7 @@ def _sentence(
         for bar in down[:2]:
             what = f"{lane.name} {bar.text}".strip()
             moments.append(Mark(bar.start, f"{what} stopped answering"))
-            if bar.end < end:
+            if bar.end < min(end, last_of(lane)):
                 moments.append(Mark(bar.end, f"{what} back"))
         moments += [m for m in lane.marks if start <= m.at <= end]
         if seen and not down and not any(b.text for b in seen):
@@ -194,6 +195,11 @@ def _sentence(
         .replace(".service stopped answering", " stopped")
         .replace(".service back", " started")
     )
+
+
+def last_of(lane: Lane) -> float:
+    """Say until when a lane was observed: what ends there is not over."""
+    return max((bar.end for bar in lane.bars), default=0.0)
 
 
 def _place(x: float, start: float, end: float) -> float:

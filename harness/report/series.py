@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from harness.evidence import SeriesKind
-from harness.report.timeline import Bar, Lane, TimedEvent
+from harness.report.timeline import Bar, Lane, Mark, TimedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,10 +101,22 @@ def lanes(series: Series, origin: float) -> list[Lane]:
 
 
 def marked_events(series: Series, origin: float) -> list[TimedEvent]:
-    """Give the events that a series marks; the next one ends each."""
-    return [
-        TimedEvent(origin + x, origin + x, name) for name, x in series.events.items()
-    ]
+    """Give what a series marks as one event, from the first mark to the last."""
+    if not series.events:
+        return []
+    times = [origin + x for x in series.events.values()]
+    return [TimedEvent(min(times), max(times), title_of(series))]
+
+
+def mark_lane(series: Series, origin: float) -> Lane:
+    """Give the marks of a series as a lane of their own."""
+    marks = [Mark(origin + x, name) for name, x in series.events.items()]
+    return Lane(title_of(series), marks=tuple(marks))
+
+
+def title_of(series: Series) -> str:
+    """Name what a series was measured at: the part after the comma of its name."""
+    return series.name.partition(", ")[2] or series.name
 
 
 def _beating(series: Series) -> Lane:

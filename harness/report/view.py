@@ -158,11 +158,14 @@ def _axes(series: Sequence[Series], logs: Sequence[MachineLog]) -> list[Axis]:
         if origin is None and one.uptime is not None:
             origin = timeline.wall_of(one.uptime, logs)
         if origin is not None:
+            marked = recorded.mark_lane(one, origin)
+            if marked.marks and marked.name not in {lane.name for lane in lanes}:
+                lanes.insert(0, marked)
+                events += recorded.marked_events(one, origin)
             lanes += recorded.lanes(one, origin)
-            events += recorded.marked_events(one, origin)
         elif one.kind is not SeriesKind.HEARTBEAT:
-            marks = recorded.marked_events(one, 0.0)
-            apart += axes(marks, recorded.lanes(one, 0.0), clock=False)
+            own = [recorded.mark_lane(one, 0.0), *recorded.lanes(one, 0.0)]
+            apart += axes([], own, clock=False)
     if not events:
         return apart
     return [*axes(events, lanes, clock=True), *apart]

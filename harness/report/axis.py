@@ -174,7 +174,7 @@ def _sentence(
         for bar in down[:2]:
             what = f"{lane.name} {bar.text}".strip()
             moments.append(Mark(bar.start, f"{what} stopped answering"))
-            if bar.end < min(end, last_of(lane)):
+            if bar.ended and bar.end < end:
                 moments.append(Mark(bar.end, f"{what} back"))
         moments += [m for m in lane.marks if start <= m.at <= end]
         if seen and not down and not any(b.text for b in seen):
@@ -195,11 +195,6 @@ def _sentence(
         .replace(".service stopped answering", " stopped")
         .replace(".service back", " started")
     )
-
-
-def last_of(lane: Lane) -> float:
-    """Say until when a lane was observed: what ends there is not over."""
-    return max((bar.end for bar in lane.bars), default=0.0)
 
 
 def _place(x: float, start: float, end: float) -> float:

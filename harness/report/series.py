@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def intervals(
     for (good, label), run in groupby(keyed, key=lambda t: t[0]):
         stretch = list(run)
         joined.append(Bar(stretch[0][1], stretch[-1][2], good, label))
-    return joined
+    return [*joined[:-1], replace(joined[-1], ended=False)]
 
 
 def lanes(series: Series, origin: float) -> list[Lane]:
@@ -129,9 +129,10 @@ def _beating(series: Series) -> Lane:
     for good, run in groupby(stretches, key=lambda s: s[2]):
         part = list(run)
         bars.append(Bar(part[0][0], part[-1][1], good))
+    bars[-1] = replace(bars[-1], ended=False)
     return Lane(series.name.partition(",")[0], tuple(bars))
 
 
 def _moved(lane: Lane, by: float) -> Lane:
-    bars = tuple(Bar(b.start + by, b.end + by, b.good, b.text) for b in lane.bars)
+    bars = tuple(replace(b, start=b.start + by, end=b.end + by) for b in lane.bars)
     return Lane(lane.name, bars)

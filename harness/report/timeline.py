@@ -86,12 +86,13 @@ def _message(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A stretch of time on a lane."""
+    """A stretch of time on a lane; `ended` is false where only the observation did."""
 
     start: float
     end: float
     good: bool
     text: str = ""
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ def services(entries: Sequence[LogEntry]) -> dict[str, list[Bar]]:
     for unit, began in since.items():
         last = entries[-1]
         if began.boot == last.boot:
-            bar = Bar(began.at, last.at, good=False)
+            bar = Bar(began.at, last.at, good=False, ended=False)
             found.setdefault(unit, []).append(bar)
     return dict(list(found.items())[:_MOST_SERVICES])
 

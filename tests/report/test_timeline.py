@@ -136,7 +136,7 @@ def test_intervals_join_what_is_the_same() -> None:
     assert intervals(samples, by_label=True) == [
         Bar(0, 2, good=True, text="a"),
         Bar(2, 3, good=False, text="b"),
-        Bar(3, 4, good=True, text="a"),
+        Bar(3, 4, good=True, text="a", ended=False),
     ]
 
 

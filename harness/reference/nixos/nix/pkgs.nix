@@ -143,7 +143,7 @@ let
         apparmor libselinux audit libmount libseccomp acl libblkid libcap libxcrypt
         openssl pam zlib zstd xz
       ];
-      # The rest of systemd is used from the base (docs/reference-guest.md).
+      # The rest of systemd is used from the base (docs/explanation/reference-guest.md).
       keep = concatStringsSep " " [
         "lib/systemd/systemd" "lib/systemd/systemd-executor" "lib/systemd/system"
         "lib/systemd/libsystemd-core-257.so" "lib/systemd/libsystemd-shared-257.so"

@@ -92,7 +92,8 @@ class Comparison:
     def _base_target(self, unit: str) -> None:
         """Start a target of the base's again: only its wants are the generation's.
 
-        In NixOS every target's file is in the generation (docs/reference-guest.md).
+        In NixOS every target's file is in the generation
+        (docs/explanation/reference-guest.md).
         """
         path = f"{BASE_UNITS}/{unit}"
         if state_of(path) == "present":

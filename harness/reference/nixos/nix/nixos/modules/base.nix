@@ -1,6 +1,6 @@
 # What ties a generation to Debian's user land, the base of this guest: units of the base
-# that must not run, and names that the base has elsewhere. docs/reference-guest.md lists
-# the differences from NixOS that follow from it.
+# that must not run, and names that the base has elsewhere.
+# docs/explanation/reference-guest.md lists the differences from NixOS that follow from it.
 { config, lib, pkgs, ... }:
 let
   path = "/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin";

@@ -72,7 +72,7 @@ let
   serviceText = name: u:
     let
       path = lib.concatStringsSep ":" (lib.concatMap (p: [ "${p}/bin" ]) (u.path ++ default)
-        # The base's own programs (systemctl, ip): docs/reference-guest.md.
+        # The base's own programs (systemctl, ip): docs/explanation/reference-guest.md.
         ++ [ "/usr/sbin" "/usr/bin" ]);
       environment = (optionalAttrs (u.script != "" || u.path != [ ] || u.preStart != "") { PATH = path; })
         // lib.filterAttrs (_: v: v != null) u.environment;

@@ -20,12 +20,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import HarnessError, InputError
 from harness.files import flush, flush_tree, read_input, write_whole
+from harness.image import checksums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.image.checksums import Damage
+
 MANIFEST = "manifest.json"
+SCHEMA = 2
+"""Of the manifest; 1 had no checksums of files."""
+DISK, KERNEL = "image.qcow2", "vmlinuz"
+FILES = (DISK, KERNEL)
+"""What a manifest has checksums of, and an exported image consists of."""
 DRAFT = ".new-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -53,6 +61,10 @@ class Image:
     def directory(self) -> Path:
         """Where it lies with everything that belongs to it."""
         return self.path.parent
+
+    def damage(self, *, fresh: bool = False) -> list[Damage]:
+        """Return what is not as it was stored (`checksums.trusted`)."""
+        return checksums.trusted(self.directory, self.manifest["files"], fresh=fresh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +112,33 @@ class Shelf:
         directory = self.directory / digest
         try:
             manifest = json.loads(read_input(directory / MANIFEST))
-            _built_at(manifest)
+            if not _is_of(manifest, digest):
+                return None
         except (InputError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        image = Image(
-            directory / "image.qcow2", digest, directory / "vmlinuz", manifest
-        )
+        image = Image(directory / DISK, digest, directory / KERNEL, manifest)
         return image if image.path.exists() and image.kernel.exists() else None
 
     def put(self, made: Path, manifest: Mapping[str, Any]) -> Image:
-        """Shelve a directory of the same file system under its manifest's digest."""
+        """Shelve a directory of the same file system under its manifest's digest.
+
+        An image that is there already stays: machines may run from it.
+        """
+        known = self.load(manifest["digest"])
+        if known is not None and not known.damage():
+            return known
         text = json.dumps(manifest, indent=1, sort_keys=True)
         flush_tree(made)
         write_whole(made / MANIFEST, f"{text}\n")
         target = self.directory / manifest["digest"]
-        if target.exists():  # the remains of an incomplete one: load() refused it
+        if target.exists():  # incomplete or damaged
             shutil.rmtree(target)
         made.rename(target)
         flush(self.directory)
         image = self.load(manifest["digest"])
         if image is None:
             raise HarnessError(f"{target} disappeared while it was being put there")
+        checksums.note(target, manifest["files"])
         return image
 
     def images(self, recipe: str) -> Iterator[Shelved]:
@@ -160,10 +178,31 @@ class Shelf:
         return self.directory / f"recipe-{recipe}"
 
 
-def digest_of(recipe: str, resolved: Mapping[str, Any], image_sha256: str) -> str:
-    """Return the digest that names an image."""
-    parts = {"recipe": recipe, "resolved": resolved, "sha256": image_sha256}
+def digest_of(
+    recipe: str, resolved: Mapping[str, Any], content: str, kernel: str
+) -> str:
+    """Return the digest that names an image.
+
+    `content` digests what its disk holds, not the file that holds it: another version
+    of qemu-img may write the same disk in another way.
+    """
+    parts = {
+        "recipe": recipe,
+        "resolved": resolved,
+        "content": content,
+        "kernel": kernel,
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_of(manifest: Mapping[str, Any], digest: str) -> bool:
+    """Return whether a manifest is of this schema, and names what it describes."""
+    if manifest["schema"] != SCHEMA or set(manifest["files"]) != set(FILES):
+        return False
+    _built_at(manifest)
+    kernel = manifest["files"][KERNEL]["sha256"]
+    said = (manifest["recipe"], manifest["resolved"], manifest["content"], kernel)
+    return bool(manifest["digest"] == digest == digest_of(*said))
 
 
 def _pinned(pin: Path) -> str:

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.plugin import budget
 from harness.plugin.markers import subject_of
 from harness.plugin.options import SETTINGS
-from harness.plugin.run import EMULATED, RUN, current
+from harness.plugin.run import EMULATED, IMAGE, RUN, current
 from harness.runtime import runtime_directory
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def image(pytestconfig: pytest.Config) -> Image:
         raise InputError(
             f"--guest {settings.guest}: only the reference guest can be judged so far"
         )
-    built = reference.image(run)
+    built = pytestconfig.stash[IMAGE] = reference.image(run)
     run.fact("image:reference", built.digest)
     return built
 

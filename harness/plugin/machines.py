@@ -29,6 +29,10 @@ class UsedMachines(Observer):
         """Record that the test uses a machine; return where its evidence belongs."""
         return self.current.machine(vm, directory)
 
+    def continues(self, saved: Path) -> None:
+        """Remember what to check before a failure is believed."""
+        self.current.saved.append(saved)
+
     def started(self, machine: Machine, seconds: float) -> None:
         """Record how long it took."""
         kind = "cold-boot" if machine.restored_from is None else "restore"

@@ -15,6 +15,7 @@ from harness.report.journal import Fact, Journal, MachineUsed, ProgressLine, Tim
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
+    from harness.image import Image
     from harness.plugin.options import Settings
 
 JOURNAL = ".journal"
@@ -58,6 +59,8 @@ class Current:
     name: str  # fit for a file name
     recorder: Recorder
     run: Run
+    saved: list[Path] = field(default_factory=list)
+    """The saved stages that the test's machines are made from."""
 
     def machine(self, name: str, directory: Path) -> Path:
         """Record that the test uses a machine; return where it is to be collected.
@@ -75,6 +78,7 @@ class Current:
 
 RUN = pytest.StashKey[Run]()
 CURRENT = pytest.StashKey[Current]()
+IMAGE: pytest.StashKey[Image] = pytest.StashKey()
 EMULATED = pytest.StashKey[bool]()  # whether guests run under TCG
 
 

@@ -6,6 +6,7 @@ Lives in every process that runs tests. The controller's half is in `controller.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.criteria import Outcome
-from harness.errors import CheckFailed, GuestPanicked
+from harness.errors import CheckFailed, GuestPanicked, HarnessError
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
 from harness.plugin.lost import LostLines
@@ -29,6 +30,7 @@ from harness.plugin.outcome import Phase, classify, combine, explain
 from harness.plugin.run import (
     CURRENT,
     EMULATED,
+    IMAGE,
     RUN,
     WORKER_INPUT,
     Current,
@@ -256,7 +258,7 @@ class Tests:
         """Separate the subject's failures from the instrument's."""
         report = yield
         if NAME in item.stash:
-            phase = _phase(report, call)
+            phase = _believed(item, _phase(report, call))
             item.stash[PHASES].append(phase)
             # Travels to the controller with the report, by execnet: as a plain string.
             report.acceptance = phase.ended.value  # type: ignore[attr-defined]
@@ -279,6 +281,25 @@ def _phase(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Phase:
     error = call.excinfo.value
     panic = isinstance(error, GuestPanicked)
     return Phase(report.when, classify(error), explain(error), panic)
+
+
+def _believed(item: pytest.Item, phase: Phase) -> Phase:
+    """Check what the test's machines were made from, before a failure is believed.
+
+    Damaged, it says nothing about the guest: the test is broken.
+    """
+    image = item.config.stash.get(IMAGE, None)
+    if phase.ended is not Outcome.FAILED or image is None:
+        return phase
+    from harness.stage import demand_whole  # noqa: PLC0415 - only after a failure
+
+    try:
+        for saved in item.stash[CURRENT].saved:
+            demand_whole(saved, image, fresh=True)
+    except HarnessError as error:
+        reason = f"{explain(error)}\nseen before that: {phase.reason}"
+        return replace(phase, ended=Outcome.BROKEN, reason=reason)
+    return phase
 
 
 def _ended_by_the_emulator(item: pytest.Item) -> bool:

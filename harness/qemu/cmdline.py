@@ -63,7 +63,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePlan:
-    """Everything that QEMU is told.
+    """Everything that decides QEMU's command line.
 
     `directory` (0700) gets the sockets and logs; `mem` is in MiB, `tb_size` (QEMU's
     cache of translated code, TCG only) too. `tap` None leaves the machine without a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,17 @@ GIB = 1 << 30
 
 
 def overlay(
-    path: Path, backing: Path, deadline: Deadline, *, size_g: int | None = None
+    path: Path,
+    backing: Path,
+    deadline: Deadline,
+    *,
+    size_g: int | None = None,
+    relative: bool = False,
 ) -> None:
     """Create a copy-on-write disk on a qcow2 backing file, grown to `size_g` GiB.
+
+    `relative` names that file as seen from the disk's directory, so that both can be
+    moved together.
 
     An existing disk is never touched. An interrupted creation leaves a `.partial`
     behind, which the next one replaces. Raises HarnessError.
@@ -29,7 +38,8 @@ def overlay(
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     size = [] if size_g is None else [str(_grown(backing, size_g, deadline))]
-    run([*argv, "-b", str(backing), str(partial), *size], deadline=deadline).check()
+    name = os.path.relpath(backing, path.parent) if relative else str(backing)
+    run([*argv, "-b", name, str(partial), *size], deadline=deadline).check()
     partial.rename(path)
 
 
@@ -52,6 +62,20 @@ def backing(path: Path, deadline: Deadline) -> list[Path]:
         path = Path(name)
         found.append(path)
     return found
+
+
+def copy(source: Path, target: Path, deadline: Deadline) -> None:
+    """Copy a disk with the snapshots in it, to any directory; whole or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    copy_sparse(source, partial, deadline)
+    facts = _info(source, deadline)
+    name = facts.get("backing-filename")
+    if name is not None and source.parent.parent != target.parent.parent:
+        name = str(facts["full-backing-filename"])
+    if name is not None:
+        argv = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2"]
+        run([*argv, "-b", name, str(partial)], deadline=deadline).check()
+    partial.rename(target)
 
 
 def copy_sparse(source: Path, target: Path, deadline: Deadline) -> None:

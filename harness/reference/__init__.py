@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness import host
 from harness.host import Finding, cache_dir
 from harness.image import Image, Progress, Shelf, Shelved
+from harness.image.checksums import demand
 from harness.reference.ability import ability
 from harness.reference.builder import build
 from harness.reference.recipe import ImageRecipe
@@ -26,10 +27,12 @@ def image(progress: Progress, cache: Path | None = None) -> Image:
 
     A cached one is found by the recipe alone: no network, no package index. `cache` is
     the directory to keep it in, by default the harness's own. Raises HostError,
-    ProcessFailed, DeadlineExpired.
+    ProcessFailed, DeadlineExpired, HarnessError where the cached one is damaged.
     """
     shelf, recipe = Shelf(cache or cache_dir()), ImageRecipe()
-    return shelf.find(recipe.digest) or build(recipe, shelf, progress, again=False)
+    found = shelf.find(recipe.digest) or build(recipe, shelf, progress, again=False)
+    demand(found.damage(), f"image {found.digest[:16]}")
+    return found
 
 
 def refresh(progress: Progress, cache: Path | None = None) -> Image:

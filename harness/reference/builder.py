@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from harness.deadline import Deadline, poll
 from harness.errors import HostError, ProcessFailed
+from harness.image import checksums
 from harness.image.disk import MIB, SECTOR, boot_sectors
-from harness.image.shelf import DRAFT, Image, digest_of
+from harness.image.shelf import DISK, DRAFT, FILES, KERNEL, SCHEMA, Image, digest_of
 from harness.process import STDOUT, Popen, run, spawn
 from harness.reference import manifest as manifests
 from harness.reference.mirror import Mirror, find_mirror
@@ -25,7 +26,7 @@ from harness.reference.recipe import Workshop, hook_environment, leash, mmdebstr
 from harness.runtime import sweep_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.image.shelf import Progress, Shelf
     from harness.reference.recipe import ImageRecipe
@@ -100,12 +101,13 @@ def _build(job: _Job, digest: str, known: Image | None) -> Image:
             made.mkdir(mode=0o700)
             _convert(job, workshop, made)
             facts = _describe(job, workshop, made)
-            image_digest = digest_of(digest, resolution, facts["sha256"])
+            kernel = facts["files"][KERNEL]["sha256"]
+            image_digest = digest_of(digest, resolution, facts["content"], kernel)
             took = (datetime.now(UTC) - began).total_seconds()
             image = job.shelf.put(
                 made,
                 {
-                    "schema": 1,
+                    "schema": SCHEMA,
                     "digest": image_digest,
                     "recipe": digest,
                     "resolved": resolution,
@@ -216,7 +218,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             argv,
             stdout=output,
             stderr=STDOUT,
-            env={**os.environ, **environment},
+            env={**_calm(os.environ), **environment},
             cwd=workshop.directory,
             pass_fds=(workshop.disk_fd,),
         ) as process,
@@ -232,6 +234,12 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             evidence=[line for line in lines if line][-_LOG_LINES:],
             hint=f"the whole log is {kept}",
         )
+
+
+def _calm(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what would change the bytes that tools write: Python's, for one."""
+    changing = ("SOURCE_DATE_EPOCH", "E2FSPROGS_", "MKE2FS_", "PYTHON", "TZ")
+    return {k: v for k, v in environment.items() if not k.startswith(changing)}
 
 
 @contextmanager
@@ -291,7 +299,7 @@ def _convert(job: _Job, workshop: Workshop, made: Path) -> None:
         disk.seek(0)
         disk.write(head)
     job.progress.step("converting the disk to qcow2")
-    source, target = str(workshop.disk), str(made / "image.qcow2")
+    source, target = str(workshop.disk), str(made / DISK)
     run(
         [
             *("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1"),
@@ -299,17 +307,18 @@ def _convert(job: _Job, workshop: Workshop, made: Path) -> None:
         ],
         deadline=job.deadline,
     ).check()
-    for name in ("vmlinuz", "build.log"):
+    for name in (KERNEL, "build.log"):
         shutil.copyfile(out / name, made / name)
 
 
 def _describe(job: _Job, workshop: Workshop, made: Path) -> dict[str, Any]:
-    image = made / "image.qcow2"
+    image = made / DISK
     deadline = job.deadline.sub(60, "versions of tools")
     tools = ("mmdebstrap", "qemu-img", "sfdisk")
     said = {tool: run([tool, "--version"], deadline=deadline).stdout for tool in tools}
     return {
-        "sha256": manifests.sha256_of(image),
+        "content": checksums.content_of(workshop.disk),
+        "files": checksums.sums_of(made, FILES),
         "bytes": image.stat().st_size,
         "virtual_bytes": job.recipe.layout.size,
         "layout": asdict(job.recipe.layout),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +63,6 @@ def _describe(space: Space) -> dict[str, int]:
         "inodes_used": space.inodes_used,
         "bytes_per_inode": space.bytes_per_inode,
     }
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tool_version(said: str) -> str:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Init:
     """The init oneshot: disk from the base image, seed from the spec.
 
-    Both are made only where they are missing, so a second start changes nothing.
+    Both are made only where they are missing, so a second start changes nothing. With
+    `relative` the disk names its base as seen from its own directory.
     """
 
     vm: Vm
@@ -37,6 +38,7 @@ class Init:
     base: Path
     disk: Path
     seed: Path
+    relative: bool = False
 
     def __call__(self, deadline: Deadline) -> str:
         """Make what is missing; return what was done, for the journal."""
@@ -44,7 +46,13 @@ class Init:
         if self.disk.exists():
             done.append("disk already present")
         else:
-            disk.overlay(self.disk, self.base, deadline, size_g=self.vm.disk_size_g)
+            disk.overlay(
+                self.disk,
+                self.base,
+                deadline,
+                size_g=self.vm.disk_size_g,
+                relative=self.relative,
+            )
             done.append(f"disk created on {self.base}")
         if self.seed.exists():
             done.append("seed already present")
@@ -103,6 +111,7 @@ class Recipe:
                 base=self.base,
                 disk=self.disk,
                 seed=self.seed,
+                relative=self.save_into is not None,
             )
             return oneshot(deadline)
         return self._init_from(self.saved, deadline)
@@ -112,9 +121,10 @@ class Recipe:
             return "disk already present"
         if SavedState.read(saved).kind == "internal":
             # An overlay does not see the snapshots inside its backing file.
-            disk.copy_sparse(self.base, self.disk, deadline)
+            disk.copy(self.base, self.disk, deadline)
             return f"disk copied from {self.base}"
-        disk.overlay(self.disk, self.base, deadline)
+        stored = self.save_into is not None
+        disk.overlay(self.disk, self.base, deadline, relative=stored)
         if self.save_into is not None:
             disk.copy_sparse(saved / "ram", self.save_into / "ram", deadline)
         return f"disk created on {self.base}"

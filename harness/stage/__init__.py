@@ -4,7 +4,8 @@
 RAM and disk, is kept under their digest and restored per test into a private overlay.
 """
 
-from harness.stage.cache import Cached, StageCache, cached, clean, damaged, occupied
+from harness.stage.cache import StageCache, cached, clean, damaged
+from harness.stage.entry import Cached, demand_whole, occupied
 from harness.stage.graph import (
     HEARTBEATS,
     MASTER_KEY,
@@ -33,6 +34,7 @@ __all__ = [
     "cached",
     "clean",
     "damaged",
+    "demand_whole",
     "lineage",
     "occupied",
 ]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import GuestPanicked
-from harness.files import flush_tree, write_whole
+from harness.host import qemu_version
 from harness.machine import launch, restore, save
 from harness.runtime import runtime_directory
 from harness.site import open_site
-from harness.stage import graph, microvm
+from harness.stage import entry, graph, microvm
+from harness.stage.entry import BelowDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # A build that takes longer than this (times patience) is a hang.
 _BUILD_BUDGET_S = 900.0
-MANIFEST = "stage.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class StageBuild:
     home: Path
     inputs: RunInputs
     progress: Progress
+    code: str
+    """The digest of the code that a saved machine depends on."""
 
     def advance(self, stage: Stage, parent: Path | None) -> None:
         """Take the machine from its parent's state, or the base image, to the stage.
@@ -59,7 +60,8 @@ class StageBuild:
                     graph.write_out(machine)
                 save(machine, self.home)
 
-        self._fill(attempt)
+        image = BelowDisk(self.inputs.image.digest)
+        self._fill(attempt, image if parent is None else _base(parent))
 
     def export(self, saved: Path) -> None:
         """Restore a saved stage and turn it into the system of a microvm's host."""
@@ -82,9 +84,9 @@ class StageBuild:
                 )
                 microvm.export(machine, self.home)
 
-        self._fill(attempt)
+        self._fill(attempt, BelowDisk(""))
 
-    def _fill(self, attempt: Callable[[], None]) -> None:
+    def _fill(self, attempt: Callable[[], None], base: BelowDisk) -> None:
         """Run an attempt, and a second one after a panic of the emulator.
 
         Under TCG about 1 boot in 130 panics through no fault of the guest
@@ -104,20 +106,22 @@ class StageBuild:
                 )
                 continue
             break
-        manifest = {
+        took = round(time.monotonic() - started, 1)
+        facts = {
             "stage": self.stage,
             "vm": self.vm,
             "digest": self.home.name.rpartition("-")[2],
             "built": time.time(),
-            "build_s": round(time.monotonic() - started, 1),
+            "build_s": took,
             "retries": retries,
+            "base": asdict(base),
+            "image": self.inputs.image.digest,
+            "code": self.code,
+            "qemu": qemu_version(),
         }
-        # Last: a directory without it is an unfinished build.
-        flush_tree(self.home)
-        write_whole(self.home / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-        self.progress.step(
-            f"stage {self.stage} of {self.vm}: built in {manifest['build_s']} s"
-        )
+        # Last: a directory without a manifest is an unfinished build.
+        entry.write(self.home, facts)
+        self.progress.step(f"stage {self.stage} of {self.vm}: built in {took} s")
 
     @contextmanager
     def _workshop(self) -> Iterator[tuple[Site, Path]]:
@@ -163,3 +167,7 @@ class StageBuild:
                 *(parent, vm, site, directory, accelerator), save_into=home, lab=lab
             ) as machine:
                 yield machine
+
+
+def _base(parent: Path) -> BelowDisk:
+    return BelowDisk(parent.name, entry.seal(parent))

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness import host
-from harness.errors import InputError
-from harness.files import read_input
 from harness.machine import Machine, launch_microvm, restore
 from harness.qemu import cmdline, seed, snapshot
 from harness.shell import HostSystem, recipe
 from harness.stage import graph, microvm
-from harness.stage.build import MANIFEST, StageBuild
+from harness.stage.build import StageBuild
+from harness.stage.entry import MANIFEST, Cached, demand_whole, whole
 from harness.stage.route import route
 
 if TYPE_CHECKING:
@@ -29,44 +28,6 @@ if TYPE_CHECKING:
     from harness.site import Site
     from harness.stage.graph import Stage
     from harness.stage.inputs import RunInputs
-
-
-@dataclass(frozen=True, slots=True)
-class Cached:
-    """One built stage on disk, as its manifest says.
-
-    `built` is seconds since 1970, `retries` counts panics of the emulated kernel.
-    """
-
-    path: Path
-    stage: str
-    vm: str
-    digest: str
-    built: float
-    build_s: float
-    retries: int
-
-    @classmethod
-    def read(cls, home: Path) -> Cached | None:
-        """Read a stage's manifest; None where there is none, or no whole one."""
-        try:
-            facts = json.loads(read_input(home / MANIFEST))
-            return cls(
-                home,
-                stage=str(facts["stage"]),
-                vm=str(facts["vm"]),
-                digest=str(facts["digest"]),
-                built=float(facts["built"]),
-                build_s=float(facts["build_s"]),
-                retries=int(facts["retries"]),
-            )
-        except (InputError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-
-    @property
-    def bytes(self) -> int:
-        """What it occupies, in blocks."""
-        return occupied(self.path)
 
 
 def stages_home() -> Path:
@@ -99,10 +60,18 @@ class StageCache:
         saved = self._ensure(route(self.inputs, stage, vm), vm)
         if not self.inputs.as_microvm(vm):
             return saved
+        home = self.place(stage, vm)
+        build = self._build(f"{stage}+{microvm.NAME}", vm, home)
+        return self._checked(_once(home, lambda: build.export(saved)))
+
+    def place(self, stage: str, vm: str) -> Path:
+        """Return where `ensure` has or makes the state of `vm` at `stage`."""
+        way = route(self.inputs, stage, vm)
+        saved = self._home(way, vm)
+        if not self.inputs.as_microvm(vm):
+            return saved
         name = f"{stage}+{microvm.NAME}"
-        home = self.home / f"{name}-{vm}-{microvm.digest(saved)}"
-        build = StageBuild(name, vm, home, self.inputs, self.progress)
-        return _once(home, lambda: build.export(saved))
+        return self.home / f"{name}-{vm}-{microvm.digest(saved)}"
 
     @contextmanager
     def machine(
@@ -127,21 +96,30 @@ class StageCache:
             yield machine
 
     def _ensure(self, route: Sequence[Stage], vm: str) -> Path:
-        stage = route[-1]
-        home = self.home / f"{stage.name}-{vm}-{self._digest(route, vm)}"
+        home = self._home(route, vm)
 
         def build() -> None:
             parent = self._ensure(route[:-1], vm) if route[:-1] else None
-            building = StageBuild(stage.name, vm, home, self.inputs, self.progress)
-            building.advance(stage, parent)
+            self._build(route[-1].name, vm, home).advance(route[-1], parent)
 
-        return _once(home, build)
+        return self._checked(_once(home, build))
+
+    def _home(self, route: Sequence[Stage], vm: str) -> Path:
+        return self.home / f"{route[-1].name}-{vm}-{self._digest(route, vm)}"
+
+    def _build(self, name: str, vm: str, home: Path) -> StageBuild:
+        return StageBuild(name, vm, home, self.inputs, self.progress, code_digest())
+
+    def _checked(self, home: Path) -> Path:
+        """Return a stage that is what was stored, as all that it is based on."""
+        demand_whole(home, self.inputs.image)
+        return home
 
     def _digest(self, route: Sequence[Stage], vm: str) -> str:
         inputs, fleet = self.inputs, self.inputs.fleet
         facts = {
             "stages": [stage.name for stage in route],
-            "code": _code_digest(),
+            "code": code_digest(),
             "vm": inputs.vm(vm).model_dump(mode="json"),
             "network": fleet.network.model_dump(mode="json"),
             "lab": fleet.lab.model_dump(mode="json", exclude={"change"}),
@@ -149,6 +127,7 @@ class StageCache:
             "image": inputs.image.digest,
             "qemu": host.qemu_version(),
             "accelerator": (inputs.accelerator.name, inputs.accelerator.cpu),
+            "processor": processor(inputs.accelerator.cpu),
         }
         fault = inputs.fault_of(vm)
         if fault is not None and any("+" in stage.name for stage in route):
@@ -157,7 +136,20 @@ class StageCache:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _code_digest() -> str:
+def processor(cpu: str) -> str:
+    """Digest this computer's processor where the guest sees it (`-cpu host`).
+
+    A state that was saved on another one cannot be continued. Empty for other models.
+    """
+    if cpu != "host":
+        return ""
+    described = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    kept = ("vendor_id", "cpu family", "model", "stepping", "flags")
+    lines = [line for line in described if line.startswith(kept)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def code_digest() -> str:
     """Digest the code that decides what a saved machine looks like."""
     digest = hashlib.sha256()
     for module in (graph, recipe, cmdline, seed, snapshot):
@@ -167,10 +159,10 @@ def _code_digest() -> str:
 
 def _once(home: Path, build: Callable[[], None]) -> Path:
     """Build what is not there yet; a second process waits for the first one's."""
-    if Cached.read(home):
+    if whole(home):
         return home
     with FileLock(f"{home}.lock"):
-        if not Cached.read(home):
+        if not whole(home):
             build()
     return home
 
@@ -186,11 +178,6 @@ def damaged() -> list[Path]:
     """List the directories of stages whose manifest is no whole one."""
     places = [manifest.parent for manifest in _manifests()]
     return sorted(place for place in places if Cached.read(place) is None)
-
-
-def occupied(directory: Path) -> int:
-    """Count the bytes that a directory's files occupy, in blocks."""
-    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
 def _manifests() -> Iterator[Path]:

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.criteria import StageName
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -148,17 +149,32 @@ def _must_succeed(rebuilt: Rebuild, what: str) -> None:
         )
 
 
-STAGES = {
+STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "cloud",
+            StageName.CLOUD,
             None,
             "the cloud image, booted with its seed ISO",
             _finish_cloud_init,
         ),
-        Stage("nixos", "cloud", "converted in place and rebooted", _infect),
-        Stage("onboarded", "nixos", "hosts/dev applied, lab and sessions up", _onboard),
-        Stage("swapped", "onboarded", "moved to the final address", _swap),
+        Stage(
+            StageName.NIXOS,
+            StageName.CLOUD,
+            "converted in place and rebooted",
+            _infect,
+        ),
+        Stage(
+            StageName.ONBOARDED,
+            StageName.NIXOS,
+            "hosts/dev applied, lab and sessions up",
+            _onboard,
+        ),
+        Stage(
+            StageName.SWAPPED,
+            StageName.ONBOARDED,
+            "moved to the final address",
+            _swap,
+        ),
     )
 }

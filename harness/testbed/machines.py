@@ -33,6 +33,9 @@ class Observer:
         _ = vm, directory
         return None
 
+    def continues(self, saved: Path) -> None:
+        """Take the directory of the saved stage that a machine is made from."""
+
     def started(self, machine: Machine, seconds: float) -> None:
         """Take how long a machine took from the demand to the first command."""
 
@@ -135,6 +138,7 @@ class MachineFactory:
     def _build(self, testbed: Parts, stage: str, vm: str) -> None:
         """Build a stage, unless it could not be built before in this run."""
         stages, failures = testbed.stages, testbed.failures
+        self.observer.continues(stages.place(stage, vm))
         remembered = failures and failures.remembered(
             stage, vm, stages.digest(stage, vm), by=self.observer.name
         )

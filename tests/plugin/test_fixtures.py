@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.criteria import Outcome
 from tests.plugin.child import ROOT, Child
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 # What the plugin needs of image, host, site and stage, without a VM behind it.
 STAND_INS = """
-    import json
     from contextlib import contextmanager
     from pathlib import Path
     from types import SimpleNamespace
@@ -23,12 +23,22 @@ STAND_INS = """
     import harness.reference
     import harness.site
     from harness.errors import LaunchFailed
-    from harness.stage import StageCache
+    from harness.image.checksums import Damage
+    from harness.stage import StageCache, entry
 
 
     def image(progress):
         progress.step("building the image")
-        return SimpleNamespace(digest="sha256:00", kernel=Path("vmlinuz"))
+        return SimpleNamespace(
+            digest="sha256:00",
+            kernel=Path("vmlinuz"),
+            damage=lambda fresh: damage(),
+        )
+
+
+    def damage():
+        file = Path("damaged")
+        return [Damage(file, "1 byte", "2 bytes")] if file.exists() else []
 
 
     def choose_accelerator(choice, kernel, deadline):
@@ -48,9 +58,15 @@ STAND_INS = """
             raise LaunchFailed("QEMU did not start")
         home = Path(f"stage-{stage}")
         home.mkdir(exist_ok=True)
-        built = {"stage": stage, "vm": vm, "digest": "d", "built": 0, "build_s": 1}
-        (home / "stage.json").write_text(json.dumps({**built, "retries": 1}))
+        base = {"name": "", "seal": ""}
+        facts = {"stage": stage, "vm": vm, "digest": "d", "built": 0, "build_s": 1}
+        more = {"retries": 1, "base": base, "image": "i", "code": "c", "qemu": "7"}
+        entry.write(home, facts | more)
         return home
+
+
+    def place(self, stage, vm):
+        return Path(f"stage-{stage}").absolute()
 
 
     class Machine:
@@ -79,6 +95,7 @@ STAND_INS = """
     harness.host.choose_accelerator = choose_accelerator
     harness.site.open_site = open_site
     StageCache.ensure = ensure
+    StageCache.place = place
     StageCache.machine = machine
 """
 SUITE = {
@@ -211,3 +228,18 @@ def test_kept_machines_wait_for_enter(child: Child, results: Results) -> None:
     assert ended.stdout.count("dev keeps running in ") == 1
     assert "harness console" in ended.stdout
     assert child.results().run.selection.endswith("-k fails or passes")
+
+
+def test_a_failure_on_a_damaged_cache_is_broken(child: Child, results: Results) -> None:
+    """What the machine was made from is checked before a failure is believed."""
+    assert results
+    (child.directory / "damaged").touch()
+    ended = child.run("suites", "-k", "test_fails or test_passes")
+    again = child.results()
+    assert named(again, "test_passes").outcome is Outcome.PASSED
+    broken = named(again, "test_fails")
+    assert broken.outcome is Outcome.BROKEN
+    assert "the cached image sha256:00 is damaged: damaged" in broken.reason
+    assert "harness clean --damaged" in broken.reason
+    assert "seen before that: name: " in broken.reason
+    assert ended.rc != 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import stage
-from harness.stage.cache import Cached, stages_home
+from harness.stage import Cached
+from harness.stage.cache import stages_home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,12 @@ MANIFEST = {
     "built": 1.0,
     "build_s": 2.0,
     "retries": 0,
+    "format": 2,
+    "base": {"name": "", "seal": ""},
+    "image": "i",
+    "code": "c",
+    "qemu": "7.2",
+    "files": {},
 }
 FOREIGN = {
     "empty": "",
@@ -29,6 +36,11 @@ FOREIGN = {
     "a number": "7",
     "without a key": json.dumps({**MANIFEST, "retries": None}),
     "wrongly typed": json.dumps({**MANIFEST, "built": "yesterday"}),
+    "of the format before": json.dumps({**MANIFEST, "format": 1}),
+    "without checksums": json.dumps(
+        {k: v for k, v in MANIFEST.items() if k != "files"}
+    ),
+    "with odd checksums": json.dumps({**MANIFEST, "files": {"ram": 1}}),
     "deep": "[" * 100_000,
 }
 
@@ -62,7 +74,7 @@ def test_a_damaged_stage_is_not_taken_for_a_built_one(home: Path, text: str) -> 
 
 def test_more_keys_do_no_harm(home: Path) -> None:
     """A later version of the harness may write more into a manifest."""
-    saved(home, "cloud-dev-1", json.dumps({**MANIFEST, "sums": {}}))
+    saved(home, "cloud-dev-1", json.dumps({**MANIFEST, "more": {}}))
     assert [each.vm for each in stage.cached()] == ["dev"]
 
 

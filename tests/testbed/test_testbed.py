@@ -19,15 +19,18 @@ from harness.fault import Fault
 from harness.fleet import load_fleet
 from harness.machine import save
 from harness.stage import RunInputs
+from harness.stage.entry import BelowDisk
 from harness.testbed import BuildFailures, Observer, Testbed, load_spec
 from tests.machine.conftest import ACCELERATOR, VM
 from tests.machine.sector_agent import SectorAgent, serve
+from tests.stage.stored import complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.fleet import Fleet
     from harness.image import Image
+    from harness.image.checksums import Damage
     from harness.machine import Machine
     from harness.qemu import MachinePlan
     from harness.site import Site
@@ -118,6 +121,11 @@ def run_inputs(fault: Fault | None = None, base: Path = Path("missing")) -> RunI
         path: Path
         digest: str = "d" * 64
 
+        def damage(self, *, fresh: bool = False) -> list[Damage]:
+            """Find none."""
+            _ = fresh
+            return []
+
     fleet = load_spec(ROOT / "fleet.toml", fault)
     return RunInputs(fleet, cast("Image", Base(base)), ACCELERATOR, fault)
 
@@ -134,8 +142,7 @@ def saved_stage(bench: Bench, testbed: Testbed, stage: str, retries: int = 0) ->
     dev = testbed.inputs.vm("dev")
     renamed = {**state, "name": dev.name, "mac": dev.mac}
     (home / "machine.json").write_text(json.dumps(renamed))
-    manifest = {"stage": stage, "vm": "dev", "digest": "d", "built": 0, "build_s": 1}
-    (home / "stage.json").write_text(json.dumps({**manifest, "retries": retries}))
+    complete(home, stage, BelowDisk("d" * 64), "d" * 64, retries)
     return boot_id
 
 

@@ -16,6 +16,7 @@ from harness.cli import (
     before_after,
     bench,
     cache,
+    clean,
     controls,
     doctor,
     judge,
@@ -50,7 +51,7 @@ app.command("rehearse")(rehearse.rehearse)
 app.command("console")(reach.console)
 app.command("monitor")(reach.monitor)
 app.command("images")(cache.images)
-app.command("clean")(cache.clean)
+app.command("clean")(clean.clean)
 app.command("bench")(bench.bench)
 app.command("controls")(controls.controls)
 app.command("before-after")(before_after.before_after)

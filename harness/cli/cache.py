@@ -1,64 +1,193 @@
-"""`harness images` and `harness clean`: list the cache, and empty it."""
+"""`harness images`: list the cache, check it, renew it, and carry images about."""
 
 from __future__ import annotations
 
+import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.say import age_text, out, show, size_text, table
+from harness.cli.clean import outdated
+from harness.cli.clean import remove as remove_entries
+from harness.cli.say import age_text, live, out, show, size_text, table
+from harness.errors import InputError, Mistake
+from harness.exits import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
-    from harness.image import Shelved
+    from harness.image import Image, Shelved
+    from harness.image.checksums import Damage
     from harness.stage import Cached
 
-_DAMAGED = "damaged: not used, `harness clean` removes it"
+_UNUSED = "damaged or of another format: not used, `harness clean` removes it"
+_READERS = 4  # files are read at once; one core hashes what a disk delivers
 
 
-def images() -> None:
+def images(
+    *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read everything; 1 if damaged")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="build from today's packages")
+    ] = False,
+    key: Annotated[
+        bool, typer.Option("--key", help="print the cache's key for CI")
+    ] = False,
+    path: Annotated[
+        bool, typer.Option("--path", help="print the cache's directory")
+    ] = False,
+    import_: Annotated[
+        Path | None,
+        typer.Option("--import", metavar="FILE", help="take in an exported image"),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", metavar="FILE", help="write the image (.tar, .tar.gz, .tar.xz)"
+        ),
+    ] = None,
+) -> None:
     """List cached images and stages with their size and age."""
     from harness import host, reference, stage  # noqa: PLC0415 - see the package
 
-    shelved, built = reference.images(), stage.cached()
+    asked = {
+        "--verify": verify,
+        "--refresh": refresh,
+        "--key": key,
+        "--path": path,
+        "--import": import_ is not None,
+        "--export": export is not None,
+    }
+    demand_one(asked)
+    if path:
+        out.print(str(host.cache_dir()), markup=False)
+    elif key:
+        parts = f"{reference.recipe_digest()} {stage.key()}"
+        digest = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        out.print(f"vm-acceptance-{digest}", markup=False)
+    elif verify:
+        _verify()
+    elif refresh:
+        _refresh()
+    elif import_ is not None:
+        with live("starting") as progress:
+            taken = reference.take_in(import_, progress)
+        out.print(f"Image {taken.digest[:16]} is in {host.cache_dir()}.", markup=False)
+    elif export is not None:
+        with live("starting") as progress:
+            written = reference.export(export, progress)
+        size = size_text(export.stat().st_size)
+        out.print(f"Image {written.digest[:16]} is in {export}, {size}.", markup=False)
+    else:
+        _list()
+
+
+def demand_one(asked: Mapping[str, bool]) -> None:
+    """Refuse options that exclude each other. Raises InputError."""
+    given = [name for name, wanted in asked.items() if wanted]
+    if len(given) > 1:
+        others = ", ".join(given[1:])
+        mistake = Mistake("command line", given[0], "", f"not together with {others}")
+        raise InputError("options that exclude each other", [mistake])
+
+
+def _list() -> None:
+    from harness import host, reference, stage  # noqa: PLC0415 - see the package
+
     lines = table("what", "machine", "digest", "size", "age", "built in", "note")
-    for each in shelved:
+    for each in reference.images():
         lines.add_row(*_image_row(each))
-    for cached in built:
+    for cached in stage.cached():
         lines.add_row(*_stage_row(cached))
-    for what, path in _damaged():
+    for what, path in _unusable():
         size = size_text(stage.occupied(path))
-        lines.add_row(what, "", path.name[:16], size, "", "", _DAMAGED)
+        lines.add_row(what, "", path.name[:16], size, "", "", _UNUSED)
     if not lines.row_count:
         out.print("Nothing is cached yet.")
         return
     show(lines)
-    out.print(f"\nIn {host.cache_dir()}; `harness clean` removes it.")
+    out.print(f"\nIn {host.cache_dir()}; `harness clean` removes it.", markup=False)
 
 
-def clean(
-    *,
-    stages: Annotated[bool, typer.Option("--stages", help="only stages")] = False,
-) -> None:
-    """Remove cached stages and images; a run builds them again."""
+def _verify() -> None:
+    """Read every file of every entry; exit status 1 when one is damaged."""
+    entries = list(_entries())
+    with live("reading the cache") as progress:
+
+        def read(entry: tuple[str, Path, Mapping[str, Any]]) -> list[Damage]:
+            from harness.image import checksums  # noqa: PLC0415 - see the package
+
+            name, directory, sums = entry
+            progress.step(f"reading {name}")
+            return checksums.verified(directory, sums)
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            damages_of = list(pool.map(read, entries))
+    bad = 0
+    for (name, *_), damages in zip(entries, damages_of, strict=True):
+        bad += bool(damages)
+        for damage in damages:
+            out.print(f"{name} is damaged: {damage}", markup=False)
+    for what, path in _unusable():
+        bad += 1
+        out.print(f"{what} {path.name}: {_UNUSED}", markup=False)
+    if bad:
+        out.print(
+            f"{bad} of {len(entries)} entries cannot be used. `harness clean --damaged`"
+            " removes them; what is missing is built again.",
+            markup=False,
+        )
+        raise typer.Exit(Exit.FAIL)
+    out.print(f"All {len(entries)} entries are as they were stored.")
+
+
+def _entries() -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
     from harness import reference, stage  # noqa: PLC0415 - see the package
 
-    freed = sum(cached.bytes for cached in stage.cached())
-    freed += sum(stage.occupied(path) for path in stage.damaged())
-    gone = len(stage.clean())
-    for each in () if stages else reference.images():
-        reference.remove(each.image.digest)
-        freed, gone = freed + each.bytes, gone + 1
-    for path in () if stages else reference.damaged():
-        freed, gone = freed + stage.occupied(path), gone + 1
-        reference.remove(path.name)
-    out.print(f"Removed {gone} cached states, {size_text(freed)}.")
+    for shelved in reference.images():
+        image = shelved.image
+        name = f"image {image.digest[:16]}"
+        yield name, image.directory, image.manifest["files"]
+    for cached in stage.cached():
+        name = f"stage {cached.stage} of {cached.vm} {cached.digest}"
+        yield name, cached.path, cached.files
 
 
-def _damaged() -> Iterator[tuple[str, Path]]:
+def _refresh() -> None:
+    """Build the image again; remove what it replaces where nothing uses that."""
+    from harness import reference  # noqa: PLC0415 - see the package
+
+    before = {each.image.digest: each.image for each in reference.images()}
+    old = next((e.image for e in reference.images() if e.current), None)
+    with live("starting") as progress:
+        new = reference.refresh(progress)
+    if new.digest in before:
+        out.print(f"Image {new.digest[:16]} has all packages of today; it stays.")
+        return
+    for line in _changed(old, new):
+        out.print(line, markup=False)
+    out.print(f"Image {new.digest[:16]} replaces it.", markup=False)
+    remove_entries(outdated())
+
+
+def _changed(old: Image | None, new: Image) -> Iterator[str]:
+    """Yield each package that has another version now."""
+    was = (
+        {row[0]: row[1] for row in old.manifest["resolved"]["packages"]} if old else {}
+    )
+    now = {row[0]: row[1] for row in new.manifest["resolved"]["packages"]}
+    for name in sorted(was.keys() | now.keys()) if was else ():
+        if was.get(name) != now.get(name):
+            yield f"{name}: {was.get(name, 'none')} -> {now.get(name, 'none')}"
+
+
+def _unusable() -> Iterator[tuple[str, Path]]:
     from harness import reference, stage  # noqa: PLC0415 - see the package
 
     yield from (("image", path) for path in reference.damaged())
@@ -67,7 +196,7 @@ def _damaged() -> Iterator[tuple[str, Path]]:
 
 def _image_row(each: Shelved) -> tuple[str, ...]:
     age = age_text(time.time() - each.built.timestamp())
-    note = "" if each.current else "of an older recipe"
+    note = "" if each.current else "of an older recipe, or replaced"
     return ("image", "", each.image.digest[:16], size_text(each.bytes), age, "", note)
 
 

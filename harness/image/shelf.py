@@ -112,7 +112,7 @@ class Shelf:
         directory = self.directory / digest
         try:
             manifest = json.loads(read_input(directory / MANIFEST))
-            if not _is_of(manifest, digest):
+            if not describes_itself(manifest) or manifest["digest"] != digest:
                 return None
         except (InputError, ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -195,14 +195,17 @@ def digest_of(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _is_of(manifest: Mapping[str, Any], digest: str) -> bool:
-    """Return whether a manifest is of this schema, and names what it describes."""
+def describes_itself(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest is of this schema, and its digest is that of its facts.
+
+    Raises what a manifest of another form raises: KeyError, TypeError, ValueError.
+    """
     if manifest["schema"] != SCHEMA or set(manifest["files"]) != set(FILES):
         return False
     _built_at(manifest)
     kernel = manifest["files"][KERNEL]["sha256"]
     said = (manifest["recipe"], manifest["resolved"], manifest["content"], kernel)
-    return bool(manifest["digest"] == digest == digest_of(*said))
+    return bool(manifest["digest"] == digest_of(*said))
 
 
 def _pinned(pin: Path) -> str:

@@ -91,7 +91,10 @@ def fault(pytestconfig: pytest.Config) -> Fault | None:
 
 @pytest.fixture(scope="session")
 def _process_directory() -> Iterator[Path]:
-    with runtime_directory() as directory:
+    from harness import host  # noqa: PLC0415 - see the module's docstring
+    from harness.image.users import in_use  # noqa: PLC0415 - same
+
+    with in_use(host.cache_dir()), runtime_directory() as directory:
         yield directory
 
 

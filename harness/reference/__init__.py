@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from harness import host
 from harness.host import Finding, cache_dir
-from harness.image import Image, Progress, Shelf, Shelved
+from harness.image import Image, Progress, Shelf, Shelved, parcel
 from harness.image.checksums import demand
 from harness.reference.ability import ability
-from harness.reference.builder import build
+from harness.reference.builder import build, shelving
 from harness.reference.recipe import ImageRecipe
 
 if TYPE_CHECKING:
@@ -81,13 +81,43 @@ def remove(digest: str, cache: Path | None = None) -> None:
     Shelf(cache or cache_dir()).remove(digest)
 
 
+def export(file: Path, progress: Progress, cache: Path | None = None) -> Image:
+    """Write the reference image, built if need be, to one file. Raises as `image`."""
+    found = image(progress, cache)
+    progress.step(f"writing {file}")
+    parcel.export(found, file)
+    return found
+
+
+def take_in(file: Path, progress: Progress, cache: Path | None = None) -> Image:
+    """Take an exported image into the cache, as if it had been built here.
+
+    Raises InputError when the file is not an undamaged image of this recipe.
+    """
+    shelf, recipe = Shelf(cache or cache_dir()), ImageRecipe().digest
+    with shelving(shelf, progress) as made:
+        progress.step(f"unpacking and checking {file}")
+        manifest = parcel.unpack(file, made, recipe)
+        found = shelf.put(made, manifest)
+        shelf.pin(recipe, found)
+    return found
+
+
+def recipe_digest() -> str:
+    """Return the digest of what the reference image is made by, packages left out."""
+    return ImageRecipe().digest
+
+
 __all__ = [
     "damaged",
     "examine",
+    "export",
     "image",
     "images",
     "lacking",
     "present",
+    "recipe_digest",
     "refresh",
     "remove",
+    "take_in",
 ]

@@ -72,6 +72,20 @@ def build(
 
 
 @contextmanager
+def shelving(shelf: Shelf, progress: Progress) -> Iterator[Path]:
+    """Give a directory that the shelf can take, while no other process changes it."""
+    shelf.directory.mkdir(parents=True, exist_ok=True)
+    deadline = Deadline.after(BUILD_S, "another build of the image")
+    with (
+        _locked(shelf, progress, deadline),
+        tempfile.TemporaryDirectory(prefix=DRAFT, dir=shelf.directory) as new,
+    ):
+        made = Path(new) / "image"
+        made.mkdir(mode=0o700)
+        yield made
+
+
+@contextmanager
 def _locked(shelf: Shelf, progress: Progress, deadline: Deadline) -> Iterator[None]:
     lock = FileLock(shelf.lock)
     try:

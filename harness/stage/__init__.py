@@ -4,7 +4,15 @@
 RAM and disk, is kept under their digest and restored per test into a private overlay.
 """
 
-from harness.stage.cache import StageCache, cached, clean, damaged
+from harness.stage.cache import (
+    StageCache,
+    cached,
+    code_digest,
+    damaged,
+    key,
+    places,
+    remove,
+)
 from harness.stage.entry import Cached, demand_whole, occupied
 from harness.stage.graph import (
     HEARTBEATS,
@@ -32,9 +40,12 @@ __all__ = [
     "StageCache",
     "address_changed",
     "cached",
-    "clean",
+    "code_digest",
     "damaged",
     "demand_whole",
+    "key",
     "lineage",
     "occupied",
+    "places",
+    "remove",
 ]

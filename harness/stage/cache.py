@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from harness.qemu import cmdline, seed, snapshot
 from harness.shell import HostSystem, recipe
 from harness.stage import graph, microvm
 from harness.stage.build import StageBuild
-from harness.stage.entry import MANIFEST, Cached, demand_whole, whole
+from harness.stage.entry import FORMAT, MANIFEST, Cached, demand_whole, whole
 from harness.stage.route import route
 
 if TYPE_CHECKING:
@@ -184,13 +185,23 @@ def _manifests() -> Iterator[Path]:
     return stages_home().glob(f"*/{MANIFEST}")
 
 
-def clean(*, keep: frozenset[str] = frozenset()) -> list[Path]:
-    """Remove every built stage whose digest is not in `keep`; return what went."""
-    home, gone = stages_home(), []
-    for each in sorted(home.iterdir()):
-        if each.is_dir() and each.name.rpartition("-")[2] not in keep:
-            shutil.rmtree(each)
-            gone.append(each)
-    for lock in home.glob("*.lock"):
-        lock.unlink()
-    return gone
+def places() -> list[Path]:
+    """List the directories of all stages: built, damaged, unfinished, failed."""
+    return sorted(path for path in stages_home().iterdir() if path.is_dir())
+
+
+def remove(place: Path) -> None:
+    """Remove a stage; machines that were restored from it lose their disk."""
+    shutil.rmtree(place)
+    place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
+
+
+def key() -> str:
+    """Digest what all stages that are made on this computer depend on, specs left out.
+
+    That is the format of the cache, code, QEMU, and the processor where there is KVM.
+    """
+    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    seen = processor("host" if kvm else "")
+    facts = (FORMAT, code_digest(), host.qemu_version(), seen)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness import site as sites
 from harness.deadline import Deadline
+from harness.host import cache_dir
+from harness.image.users import in_use
 from harness.runtime import runtime_directory
 from harness.testbed.machines import MachineFactory, Observer
 from harness.testbed.parts import Parts
@@ -69,6 +71,7 @@ class Testbed(Parts):
     def open(self, stage: str | None = None) -> Iterator[MachineFactory]:
         """Open a site in a new runtime directory, and give a factory of machines."""
         with (
+            in_use(cache_dir()),
             runtime_directory() as directory,
             open_site(self.inputs.fleet, self.inputs.fault, directory) as site,
             self.machines(site, directory, stage=stage) as factory,

@@ -75,6 +75,10 @@ STAND_INS = """
         def __init__(self, name, directory):
             self.name = name
             self.directory = directory
+            self.vm = SimpleNamespace(ip="10.0.0.1")
+            self.site = SimpleNamespace(
+                enter=lambda argv, host: argv, client=SimpleNamespace(host=None)
+            )
 
         def collect(self, into):
             if self.name == "openclaw":

@@ -107,7 +107,8 @@ def _build(job: _Job, digest: str, known: Image | None) -> Image:
     with _workshop(job) as workshop:
         _make_tree(job, workshop)
         resolution = manifests.resolved(workshop.out)
-        if known is not None and known.manifest["resolved"] == resolution:
+        same = known is not None and known.manifest["resolved"] == resolution
+        if known is not None and same and not known.damage():
             job.progress.step("no package has changed, keeping the image")
             return known
         with tempfile.TemporaryDirectory(prefix=DRAFT, dir=job.shelf.directory) as new:

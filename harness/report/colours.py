@@ -9,6 +9,8 @@ from harness.criteria import ControlVerdict, Outcome, Verdict
 
 COLLATERAL = "collateral"
 """A criterion that failed under a fault which does not expect it."""
+ELSEWHERE = "elsewhere"
+"""An expected criterion that failed, but not in a check that the fault explains."""
 
 
 class Tone(StrEnum):
@@ -35,6 +37,7 @@ _TONES: dict[str, Tone] = {
     ControlVerdict.BROKEN: Tone.BROKEN,
     Outcome.SKIPPED: Tone.WARNING,
     COLLATERAL: Tone.WARNING,
+    ELSEWHERE: Tone.WARNING,
     Verdict.NOT_RUN: Tone.NOTHING,
     Outcome.DESELECTED: Tone.NOTHING,
     Outcome.UNRUN: Tone.NOTHING,

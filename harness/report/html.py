@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.criteria import BY_ID, ControlVerdict, short
 from harness.facts import describe
-from harness.report.colours import COLLATERAL, css
+from harness.report.colours import COLLATERAL, ELSEWHERE, css
 from harness.report.excerpts import plain
 from harness.report.story import chapters, controls_sentence, headline
 from harness.report.view import ordered, view
@@ -39,6 +39,7 @@ def render(results: Results, directory: Path) -> str:
         "fact": describe,
     }
     sentence, colour = headline(results)
+    rows = matrix(results)
     views = [view(t, n, directory) for n, t in enumerate(results.tests, 1)]
     text = environment.get_template("index.html.j2").render(
         results=results,
@@ -51,7 +52,8 @@ def render(results: Results, directory: Path) -> str:
         by_nodeid={v.test.nodeid: v for v in views},
         tally=Counter(str(t.outcome) for t in results.tests),
         chapters=chapters(results),
-        control_rows=matrix(results),
+        control_rows=rows,
+        columns=[c.id for c in results.criteria if any(r[1][c.id] for r in rows)],
         controls_said=controls_sentence(results.controls) if results.controls else "",
         only_controls=bool(results.controls) and not results.tests,
     )
@@ -84,8 +86,9 @@ def seconds(value: float) -> str:
 def _cell(control: ControlResult, criterion: str) -> str:
     expected, failed = criterion in control.expects, criterion in control.failed
     if expected and failed:
-        return ControlVerdict.CAUGHT
+        missed = control.verdict == ControlVerdict.MISSED and not control.check
+        return ELSEWHERE if missed else ControlVerdict.CAUGHT
     if expected:
-        broken = control.verdict is ControlVerdict.BROKEN
+        broken = control.verdict == ControlVerdict.BROKEN
         return ControlVerdict.BROKEN if broken else ControlVerdict.MISSED
     return COLLATERAL if criterion in control.collateral or failed else ""

@@ -103,6 +103,7 @@ def controls_sentence(controls: Sequence[ControlResult]) -> str:
     benign = [c for c in controls if not c.expects]
     caught = sum(c.verdict is ControlVerdict.CAUGHT for c in faults)
     quiet = sum(c.verdict is ControlVerdict.QUIET for c in benign)
+    missed = sum(c.verdict is ControlVerdict.MISSED for c in faults)
     broken = sum(c.verdict is ControlVerdict.BROKEN for c in controls)
     parts = []
     if faults:
@@ -110,6 +111,8 @@ def controls_sentence(controls: Sequence[ControlResult]) -> str:
     if benign:
         variants = _count(len(benign), "harmless variant")
         parts.append(f"{quiet} of {variants} quiet")
+    if missed:
+        parts.append(f"{missed} missed")
     if broken:
         parts.append(f"{broken} could not be judged (broken)")
     return f"{'; '.join(parts)}."

@@ -182,6 +182,10 @@ def test_a_broken_control_did_not_pass() -> None:
     results = samples.results().model_copy(update={"controls": (one,)})
     ((_, cells),) = html.matrix(results)
     assert cells["gc-no-estale"] == "broken"
+    other = one.model_copy(update={"failed": one.expects, "verdict": "missed"})
+    results = samples.results().model_copy(update={"controls": (other,)})
+    ((_, cells),) = html.matrix(results)
+    assert cells["gc-no-estale"] == "elsewhere"
 
 
 def test_a_run_of_controls_opens_with_its_count(tmp_path: Path) -> None:
@@ -190,7 +194,7 @@ def test_a_run_of_controls_opens_with_its_count(tmp_path: Path) -> None:
     text = html.render(bare.model_copy(update={"tests": ()}), tmp_path)
     head = re.search(r"<h1>(.*?)</h1>", text)
     assert head is not None
-    assert head[1] == "1 of 2 faults detected; 1 of 1 harmless variant quiet."
+    assert head[1] == "1 of 2 faults detected; 1 of 1 harmless variant quiet; 1 missed."
     assert "required criteria" not in text
     assert 'id="migration"' not in text
 

@@ -141,7 +141,7 @@ def control(verdict: str, *expects: str) -> ControlResult:
         ),
         (
             [control("missed", "x"), control("noisy")],
-            "0 of 1 fault detected; 0 of 1 harmless variant quiet.",
+            "0 of 1 fault detected; 0 of 1 harmless variant quiet; 1 missed.",
             "fail",
         ),
     ],

@@ -37,6 +37,9 @@ _LONGEST = 400  # characters of one of them
 class HarnessError(Exception):
     """The instrument broke; says nothing about the subject."""
 
+    first_in: str = ""
+    """The earlier test that met the same cause, where it is known."""
+
     def __init__(
         self,
         summary: str,

@@ -62,7 +62,7 @@ def before_after(
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    series = RunSeries("before-after", report_dir.resolve(), options)
+    series = RunSeries("before-after", report_dir.absolute(), options)
     fault = load(MICROVM)
     err.print(f"[bold]microvm[/]: {fault.story()}")
     old = _take(series, "old", selection(_NOT_IN_THE_OLD), MICROVM)

@@ -79,7 +79,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     options = ["--accel", accel.value]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    run = Controls(RunSeries("controls", report_dir.resolve(), options))
+    run = Controls(RunSeries("controls", report_dir.absolute(), options))
     run.take_all(chosen, jobs)
     taken = run.taken(chosen)
     out.print(f"report: {run.series.directory / 'index.html'}")
@@ -196,7 +196,7 @@ def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
     """Put the rulings into the report of another run."""
     rulings = tuple(recorded(c.fault, ruling) for c, ruling in taken)
     results = report.load(into / RESULTS)
-    write(results.model_copy(update={"controls": rulings}), into.resolve())
+    write(results.model_copy(update={"controls": rulings}), into.absolute())
 
 
 def _print_list(chosen: Sequence[Control]) -> None:

@@ -63,7 +63,7 @@ def soak(
     options += ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
     if fleet is not None:
         options += ["--fleet", str(fleet)]
-    series = RunSeries("soak", report_dir.resolve(), options)
+    series = RunSeries("soak", report_dir.absolute(), options)
     laps: list[Lap] = []
     for number in range(1, runs + 1):
         lap = Lap.of(series.take(f"{number:02d}", selection(short=short)))

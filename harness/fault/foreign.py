@@ -8,6 +8,7 @@ that inside one process.
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import sys
 import threading
@@ -34,7 +35,7 @@ class _TooLong(BaseException):
 
 def in_file(file: Path, name: str) -> type[Fault]:
     """Return the fault class `name` of a file. Raises InputError."""
-    module = _import(file.resolve())
+    module = _import(file.absolute())
     kind = getattr(module, name, None)
     if isinstance(kind, type) and issubclass(kind, Fault) and kind is not Fault:
         return kind
@@ -60,7 +61,7 @@ def faults_of(module: ModuleType) -> list[type[Fault]]:
 
 
 def _import(file: Path) -> ModuleType:
-    if not file.exists():
+    if not os.path.lexists(file):
         raise InputError(f"there is no file {file}")
     read_text(file)  # refuses what is no text of a modest size
     name = f"harness_fault_{file.stem}_{abs(hash(file)):x}"

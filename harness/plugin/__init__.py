@@ -60,9 +60,10 @@ def refuse(settings: Settings) -> None:
         return
     from harness import reference  # noqa: PLC0415 - heavy
     from harness.fleet import load_fleet  # noqa: PLC0415 - same
+    from harness.plugin.preconditions import examine  # noqa: PLC0415 - same
 
     try:
-        load_fleet(settings.fleet)
+        examine(settings, load_fleet(settings.fleet))
     except InputError as error:
         pytest.exit(str(error), returncode=_BAD_INPUT)
     if lacking := reference.lacking():

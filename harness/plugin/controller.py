@@ -111,6 +111,8 @@ class Controller:
         if ended is None or hasattr(report, "wasxfail"):
             return None
         self._mute()
+        if getattr(report, "acceptance_folded", False):
+            return "same cause", "", ""  # counted, and not printed again
         if ended == Outcome.PASSED and report.when != "call":
             return "", "", ""
         if ended == Outcome.BROKEN:

@@ -206,7 +206,7 @@ def parse(config: pytest.Config) -> Settings:
         selected=selected,
         fault=_fault(config),
         units=tuple(
-            (config.invocation_params.dir / file).resolve()
+            (config.invocation_params.dir / file).absolute()
             for file in config.getoption("--adopt-unit")
         ),
         adopted=str(config.getoption("--adopt-vm")),
@@ -248,7 +248,7 @@ def _refuse(config: pytest.Config, settings: Settings) -> None:
 
 def _given(config: pytest.Config, option: str, default: Path) -> Path:
     given = config.getoption(option)
-    return (config.invocation_params.dir / given).resolve() if given else default
+    return (config.invocation_params.dir / given).absolute() if given else default
 
 
 def _fault(config: pytest.Config) -> Fault | None:

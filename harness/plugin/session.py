@@ -15,9 +15,10 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.criteria import Outcome
-from harness.errors import CheckFailed, GuestPanicked, HarnessError
+from harness.errors import CheckFailed, GuestPanicked, HarnessError, InputError
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
+from harness.plugin.causes import Causes, same_cause
 from harness.plugin.lost import LostLines
 from harness.plugin.markers import (
     marked_thorough,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from harness.plugin.run import Run
     from harness.report.journal import Event
 
+_NO_TRACE = (CheckFailed, InputError)  # what they say is all there is to know
 PHASES = pytest.StashKey[list[Phase]]()
 NAME = pytest.StashKey[str]()  # fit for files; only tests of suites have one
 
@@ -93,6 +95,7 @@ class Tests:
         self.settings = settings
         self.seen: dict[str, Collected] = {}
         self.uncollected: list[CollectFailed] = []
+        self.causes = Causes(run.journal.directory / "causes")
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -258,13 +261,35 @@ class Tests:
         """Separate the subject's failures from the instrument's."""
         report = yield
         if NAME in item.stash:
+            error = call.excinfo.value if call.excinfo else None
+            if isinstance(error, _NO_TRACE):
+                report.longrepr = str(error)
             phase = _believed(item, _phase(report, call))
+            phase = self._folded(item, report, call, phase)
             item.stash[PHASES].append(phase)
             # Travels to the controller with the report, by execnet: as a plain string.
             report.acceptance = phase.ended.value  # type: ignore[attr-defined]
-            if call.excinfo is not None and isinstance(call.excinfo.value, CheckFailed):
-                report.longrepr = str(call.excinfo.value)
         return report
+
+    def _folded(
+        self,
+        item: pytest.Item,
+        report: pytest.TestReport,
+        call: pytest.CallInfo[None],
+        phase: Phase,
+    ) -> Phase:
+        """Name the test that the same cause broke before, in place of all its words."""
+        before = any(each.ended is not Outcome.PASSED for each in item.stash[PHASES])
+        if phase.ended is not Outcome.BROKEN or call.excinfo is None or before:
+            return phase
+        error = call.excinfo.value
+        first = self.causes.first(error, item.nodeid)
+        if first == item.nodeid:
+            return phase
+        reason = same_cause(first, error)
+        report.longrepr = reason
+        report.acceptance_folded = True  # type: ignore[attr-defined]
+        return replace(phase, reason=reason)
 
 
 def _phase(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Phase:

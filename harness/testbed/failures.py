@@ -45,8 +45,11 @@ class BuildFailures:
 
 def _raise_again(cause: dict[str, Any], stage: str, vm: str) -> None:
     kind = GuestFailure if cause["subject"] else HarnessError
-    raise kind(
+    error = kind(
         f"stage {stage} of {vm} could not be built",
         seen=f"first in {cause['first']}",
-        evidence=cause["text"].splitlines(),
+        evidence=cause["text"].splitlines()[:1],
     )
+    if isinstance(error, HarnessError):
+        error.first_in = cause["first"]
+    raise error

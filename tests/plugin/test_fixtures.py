@@ -206,7 +206,7 @@ def test_a_stage_is_not_tried_for_every_test(child: Child, results: Results) -> 
     assert (child.directory / "attempts").read_text() == "x"
     last = named(results, "test_unbuildable[2]")
     assert "stage swapped of dev could not be built" in last.reason
-    assert "first in suites/test_machines.py::test_unbuildable[0]" in last.reason
+    assert "same cause as suites/test_machines.py::test_unbuildable[0]" in last.reason
     assert "QEMU did not start" in last.reason
 
 

@@ -161,7 +161,8 @@ def _entries() -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
 
 def _refresh() -> None:
     """Build the image again; remove what it replaces where nothing uses that."""
-    from harness import reference  # noqa: PLC0415 - see the package
+    from harness import host, reference  # noqa: PLC0415 - see the package
+    from harness.image.users import users_of  # noqa: PLC0415 - same
 
     before = {each.image.digest: each.image for each in reference.images()}
     old = next((e.image for e in reference.images() if e.current), None)
@@ -172,7 +173,15 @@ def _refresh() -> None:
         return
     for line in _changed(old, new):
         out.print(line, markup=False)
-    out.print(f"Image {new.digest[:16]} replaces it.", markup=False)
+    out.print(f"Image {new.digest[:16]} is used from now on.", markup=False)
+    if users := users_of(host.cache_dir()):
+        names = ", ".join(str(user) for user in users)
+        out.print(
+            f"{names}: using the cache, so the old image stays; `harness clean --old`"
+            " removes it later.",
+            markup=False,
+        )
+        return
     remove_entries(outdated())
 
 

@@ -144,6 +144,45 @@ def test_options_that_exclude_each_other_are_refused(
     assert stages(cache) == ["cloud", "nixos"]
 
 
+def test_a_refresh_says_that_nothing_changed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same packages: image and stages stay."""
+    same = image_of(cache)
+    monkeypatch.setattr(reference, "refresh", lambda _: same)
+    done = harness("images", "--refresh")
+    assert "has all packages of today; it stays" in done.stdout
+    assert stages(cache) == ["cloud", "nixos"]
+
+
+def test_a_refresh_removes_what_it_replaces(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old image, and the stages on it."""
+    monkeypatch.setattr(reference, "refresh", lambda _: image_of(cache, "b"))
+    done = harness("images", "--refresh")
+    assert "is used from now on" in done.stdout
+    assert "Removed 3 cached states" in done.stdout
+    assert stages(cache) == []
+    assert len(list(cache.glob("images/[0-9a-f]*"))) == 1
+
+
+def test_a_refresh_removes_nothing_under_another_run(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one may need its image for its next machine."""
+    monkeypatch.setattr(reference, "refresh", lambda _: image_of(cache, "b"))
+    disk = next(cache.glob("stages/cloud-*")) / "disk.qcow2"
+    argv = [sys.executable, "-c", HOLD, str(cache), str(disk)]
+    with spawn(argv, stdin=PIPE, stdout=PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        done = harness("images", "--refresh")
+    assert f"PID {other.pid} (python" in done.stdout
+    assert "harness clean --old" in done.stdout
+    assert stages(cache) == ["cloud", "nixos"]
+
+
 # Export and import ------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from harness.guest.transport import (
     TransportLost,
     abbreviate,
 )
-from harness.guest.wire import AgentError, Wire
+from harness.guest.wire import AgentError, Wire, misread, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 # A status query costs the guest CPU time (5 ms under emulation, and the agent logs each
 # one): asking every 2 ms makes a command slower than asking every 20 ms does. Long
 # commands are asked after ever more rarely.
+_STATUS = "guest-exec-status"
 _FIRST_POLL = 0.02
 _SLOWEST_POLL = 0.5
 _POLL_SHARE = 0.1
@@ -209,11 +210,14 @@ class AgentTransport:
         if stdin:
             arguments["input-data"] = base64.b64encode(stdin).decode()
         answer = self.request("guest-exec", deadline=deadline, **arguments)
-        return int(answer["pid"])
+        return int(part(answer, "guest-exec", "pid"))
 
     def _open(self, path: str, mode: str, deadline: Deadline) -> int:
         answer = self._wire.request("guest-file-open", deadline, path=path, mode=mode)
-        return int(answer)
+        try:
+            return int(answer)
+        except (TypeError, ValueError):
+            raise misread("guest-file-open", answer) from None
 
     def _write_chunk(self, handle: int, data: bytes, deadline: Deadline) -> None:
         while data:
@@ -223,15 +227,15 @@ class AgentTransport:
                 handle=handle,
                 **{"buf-b64": base64.b64encode(data).decode()},
             )
-            data = data[int(answer["count"]) :]
+            data = data[int(part(answer, "guest-file-write", "count")) :]
 
     def _chunks(self, handle: int, deadline: Deadline) -> Iterator[bytes]:
         while True:
             answer = self._wire.request(
                 "guest-file-read", deadline, handle=handle, count=_CHUNK
             )
-            yield base64.b64decode(answer["buf-b64"])
-            if answer["eof"]:
+            yield base64.b64decode(part(answer, "guest-file-read", "buf-b64"))
+            if part(answer, "guest-file-read", "eof"):
                 return
 
 
@@ -283,7 +287,7 @@ class RunningCommand:
         awaited = f"the status of {abbreviate(self.argv)}"
         try:
             status = self.transport.request(
-                "guest-exec-status",
+                _STATUS,
                 deadline=Deadline.after(_STATUS_PATIENCE, awaited)
                 if deadline.expired
                 else deadline.sub(_STATUS_PATIENCE, awaited),
@@ -299,7 +303,7 @@ class RunningCommand:
             if deadline.expired:
                 raise
             return None
-        return self._result(status) if status["exited"] else None
+        return self._result(status) if part(status, _STATUS, "exited") else None
 
     def _result(self, status: dict[str, Any]) -> CommandResult:
         if status.get("out-truncated") or status.get("err-truncated"):
@@ -310,7 +314,9 @@ class RunningCommand:
         signal = status.get("signal")
         return CommandResult(
             self.argv,
-            128 + int(signal) if signal is not None else int(status["exitcode"]),
+            128 + int(signal)
+            if signal is not None
+            else int(part(status, _STATUS, "exitcode")),
             base64.b64decode(status.get("out-data", "")).decode(errors="replace"),
             base64.b64decode(status.get("err-data", "")).decode(errors="replace"),
         )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -100,6 +100,7 @@ def read(guest: Guest) -> Bootloader:
     return resolve(menu, parse_digests(found.text("digests")))
 
 
+@reads
 def parse(sections: Sections) -> Bootloader:
     """Read what `boot.sh` printed; files are not resolved yet."""
     grub = sections.text(_GRUB)

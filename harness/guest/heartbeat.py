@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from harness.guest.script import Sections
+from harness.guest.script import Sections, reads
 
 
 class Beat(NamedTuple):
@@ -97,6 +96,7 @@ class Heartbeat:
         return Heartbeat(beats, min(self.now, uptime))
 
 
+@reads
 def parse(sections: Sections) -> Heartbeat:
     """Read what `heartbeats.sh` printed; half a line at the end is none."""
     beats: list[Beat] = []

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,6 +74,7 @@ class Inodes:
         return parse_census(sections)
 
 
+@reads
 def parse_sample(sections: Sections) -> dict[str, InodeSample]:
     """Read what `inodes.sh` printed."""
     at = float(sections.value("uptime"))
@@ -92,6 +93,7 @@ def parse_sample(sections: Sections) -> dict[str, InodeSample]:
     return samples
 
 
+@reads
 def parse_census(sections: Sections) -> Census:
     """Read what `census.sh` printed."""
     return Census(

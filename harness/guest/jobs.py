@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, readable, reads
 from harness.guest.transport import TransportLost
 
 if TYPE_CHECKING:
@@ -79,10 +79,13 @@ class Job:
 
 def start(guest: Guest, name: str, script: str) -> Job:
     """Start a shell script as a job; a second job of the same name must wait."""
-    begun = ask(guest, "job-start.sh", name, script, DIRECTORY).pairs("job")
-    return Job(guest, name, begun["pid"], float(begun["since"]), DIRECTORY)
+    sections = ask(guest, "job-start.sh", name, script, DIRECTORY)
+    with readable(sections):
+        begun = sections.pairs("job")
+        return Job(guest, name, begun["pid"], float(begun["since"]), DIRECTORY)
 
 
+@reads
 def parse_end(name: str, sections: Sections) -> JobEnd:
     """Read how a job ended; raises MachineError when it left no word."""
     output = sections.text("output")

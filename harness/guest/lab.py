@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.guest import heartbeat, jobs, proc
-from harness.guest.script import Sections, ask, load
+from harness.guest.script import Sections, ask, load, readable, reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,8 +208,9 @@ class Lab:
         """
         _check_name(name)
         arguments = (self.unit, self.user, self._tmux, name, command)
-        line = ask(self._guest, "session-start.sh", *arguments).lines("session")[0]
-        return int(line.split()[1])
+        sections = ask(self._guest, "session-start.sh", *arguments)
+        with readable(sections):
+            return int(sections.lines("session")[0].split()[1])
 
     def type(self, session: str, text: str, *, enter: bool = True) -> None:
         """Type into a session's terminal."""
@@ -281,6 +282,7 @@ class Lab:
         return ask(self._guest, "session-type.sh", *arguments).text("screen")
 
 
+@reads
 def parse_state(sections: Sections) -> LabState:
     """Read what `lab.bash` printed."""
     properties = sections.pairs("unit")

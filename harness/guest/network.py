@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_interface
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, reads
 
 if TYPE_CHECKING:
     from ipaddress import IPv6Interface
@@ -102,6 +102,7 @@ class Network:
         return self.state().listeners
 
 
+@reads
 def parse_state(sections: Sections) -> NetworkState:
     """Read what `network.sh` printed."""
     neighbours = _json(sections, "neighbours")

@@ -7,18 +7,25 @@ sections, and the last one proves that the script ran to its end.
 
 from __future__ import annotations
 
-from functools import cache
+import struct
+from contextlib import contextmanager
+from functools import cache, wraps
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from harness.errors import MachineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from harness.guest.transport import Guest
 
 # ASCII "record separator": no path, unit name or log line contains it.
 _MARK = "\x1e"
 _LAST = "end"
+_SHOWN = 20  # lines of an answer that cannot be read
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
 
 
 class Sections:
@@ -30,6 +37,16 @@ class Sections:
 
     def __contains__(self, name: str) -> bool:
         return name in self._texts
+
+    def unreadable(self, error: Exception) -> MachineError:
+        """Return the error about an answer that cannot be read."""
+        lacks = f"no {error}" if isinstance(error, LookupError) else str(error)
+        parts = [f"{name}: {text.strip()}" for name, text in self._texts.items()]
+        return MachineError(
+            f"the guest's answer to {self._script} cannot be read: {lacks}",
+            evidence="\n".join(parts).splitlines()[:_SHOWN],
+            hint="look whether the guest's root is full or read-only",
+        )
 
     def names(self) -> list[str]:
         """List the sections in the order in which they were printed."""
@@ -61,6 +78,30 @@ class Sections:
             if found:
                 pairs.setdefault(key, value)
         return pairs
+
+
+@contextmanager
+def readable(sections: Sections) -> Iterator[None]:
+    """Raise MachineError where an answer lacks what its reader expects in it.
+
+    A guest whose root is full or read-only runs scripts to their end and still has
+    nothing to say: a KeyError would blame the harness.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+        raise sections.unreadable(error) from error
+
+
+def reads(parser: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
+    """Have a function that reads sections raise MachineError where it cannot."""
+
+    @wraps(parser)
+    def read(*args: _Given.args, **kwargs: _Given.kwargs) -> _Read:
+        with readable(next(each for each in args if isinstance(each, Sections))):
+            return parser(*args, **kwargs)
+
+    return read
 
 
 @cache

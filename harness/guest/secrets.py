@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +105,7 @@ class Secrets:
         return StoreSearch(plain=plain in lines, sealed=sealed in lines)
 
 
+@reads
 def parse(sections: Sections) -> SecretsState:
     """Read what `secrets.sh` printed. Raises MachineError for an odd line."""
     place = sections.pairs("place")

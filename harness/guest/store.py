@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.guest import jobs
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -228,6 +228,7 @@ def parse_collection(ended: JobEnd) -> Collection:
     return Collection(ended.rc, deleted, round(freed), ended.output)
 
 
+@reads
 def parse_live(sections: Sections) -> LivePaths:
     """Read what `live.sh` printed."""
     links = (_LINK.match(line) for line in sections.lines("links"))
@@ -239,6 +240,7 @@ def parse_live(sections: Sections) -> LivePaths:
     )
 
 
+@reads
 def parse_reading(sections: Sections, valid: frozenset[str]) -> Reading:
     """Read what `read.sh` printed; `valid` are the roots that Nix must know."""
     counts = sections.pairs("counts")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.guest import boot, rebuild
-from harness.guest.script import Sections, ask
+from harness.guest.script import Sections, ask, readable, reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,8 @@ class System:
         Raises MachineError where Nix cannot.
         """
         sections = ask(self._guest, "option.sh", name, timeout=_EVALUATION_S)
-        return json.loads(sections.text("value"))
+        with readable(sections):
+            return json.loads(sections.text("value"))
 
     def memory_mib(self) -> int:
         """Read how much memory the kernel gives out, in MiB: MemTotal of proc(5)."""
@@ -198,6 +199,7 @@ class System:
         return rebuilt
 
 
+@reads
 def parse_state(sections: Sections) -> SystemState:
     """Read what `system.sh` printed."""
     kernel = sections.pairs("kernel")

@@ -42,6 +42,20 @@ class AgentError(MachineError):
         self.description = description
 
 
+def misread(command: str, answer: object) -> MachineError:
+    """Return the error about an answer of the agent that lacks what it has to have."""
+    return MachineError(
+        f"the guest agent's answer to {command} cannot be read", seen=str(answer)[:200]
+    )
+
+
+def part(answer: object, command: str, key: str) -> Any:
+    """Return a part of the agent's answer to a command. Raises MachineError."""
+    if not isinstance(answer, dict) or key not in answer:
+        raise misread(command, answer)
+    return answer[key]
+
+
 class Wire:
     """A connection to the agent's socket, made when first needed.
 
@@ -92,7 +106,9 @@ class Wire:
         answer = _decode(self._line(deadline))
         self._in_step = True
         if "error" in answer:
-            raise AgentError(command, str(answer["error"].get("desc", answer)))
+            error = answer["error"]
+            said = error.get("desc", answer) if isinstance(error, dict) else error
+            raise AgentError(command, str(said))
         return answer.get("return")
 
     def post(self, command: str, deadline: Deadline, **arguments: object) -> None:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import MachineError
-from harness.guest import jobs
-from harness.guest.script import ask, parse
+from harness.guest import (
+    boot,
+    heartbeat,
+    inodes,
+    jobs,
+    lab,
+    network,
+    secrets,
+    store,
+    system,
+    wire,
+)
+from harness.guest.script import Sections, ask, parse
 from tests.waiting import patient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.guest.conftest import LocalGuest
@@ -30,6 +43,49 @@ def test_sections_come_apart() -> None:
     assert sections.names() == ["a", "b", "end"]
     with pytest.raises(MachineError, match="no section 'c'"):
         sections.text("c")
+
+
+READERS: tuple[Callable[[Sections], object], ...] = (
+    boot.parse,
+    secrets.parse,
+    system.parse_state,
+    lab.parse_state,
+    inodes.parse_sample,
+    inodes.parse_census,
+    store.parse_live,
+    network.parse_state,
+    heartbeat.parse,
+)
+
+
+@pytest.mark.parametrize("noise", ["", "\x1ekernel\nx\n", "\x1ecounts\nerrors=\n"])
+def test_an_answer_without_what_is_expected_is_named(noise: str) -> None:
+    """As of a guest whose root is read-only: never a KeyError of the harness's own."""
+    answer = parse("x.sh", f"{noise}\x1eunknown\n\x1eerrors\n\x1eend\n")
+    for reader in READERS:
+        with suppress(MachineError):
+            reader(answer)
+    with pytest.raises(MachineError, match=r"x\.sh") as refused:
+        store.parse_reading(answer, frozenset())
+    assert "KeyError" not in str(refused.value)
+
+
+def test_what_is_missing_is_said_with_the_answer_and_a_hint() -> None:
+    """The count of errors that a full disk could not take."""
+    answer = parse("read.sh", "\x1ecounts\npaths=1\n\x1eunknown\n\x1eerrors\n\x1eend\n")
+    with pytest.raises(MachineError) as refused:
+        store.parse_reading(answer, frozenset())
+    said = str(refused.value)
+    assert "the guest's answer to read.sh cannot be read: no 'errors'" in said
+    assert "| counts: paths=1" in said
+    assert "read-only" in said
+
+
+@pytest.mark.parametrize("answer", [None, 7, [], {}, {"other": 1}])
+def test_an_answer_of_the_agent_without_its_part_is_named(answer: object) -> None:
+    """Another program may answer in the agent's place."""
+    with pytest.raises(MachineError, match="answer to guest-exec cannot be read"):
+        wire.part(answer, "guest-exec", "pid")
 
 
 def test_half_an_answer_is_no_answer() -> None:

@@ -99,7 +99,7 @@ def test_a_state_is_read_whole() -> None:
 
 def test_names_and_targets_must_match() -> None:
     """A link that resolved to nothing would shift all others: that is an error."""
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(MachineError, match="zip"):
         system.parse_state(parse("system.sh", STATE.replace(f"\n{KERNEL}-2\n", "\n")))
 
 

@@ -233,7 +233,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
             argv,
             stdout=output,
             stderr=STDOUT,
-            env={**_calm(os.environ), **environment},
+            env={**calm(os.environ), **environment},
             cwd=workshop.directory,
             pass_fds=(workshop.disk_fd,),
         ) as process,
@@ -251,7 +251,7 @@ def _make_tree(job: _Job, workshop: Workshop) -> None:
         )
 
 
-def _calm(environment: Mapping[str, str]) -> dict[str, str]:
+def calm(environment: Mapping[str, str]) -> dict[str, str]:
     """Leave out what would change the bytes that tools write: Python's, for one."""
     changing = ("SOURCE_DATE_EPOCH", "E2FSPROGS_", "MKE2FS_", "PYTHON", "TZ")
     return {k: v for k, v in environment.items() if not k.startswith(changing)}

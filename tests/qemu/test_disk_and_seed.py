@@ -90,6 +90,37 @@ def test_a_sparse_copy_has_the_same_holes(tmp_path: Path) -> None:
         assert copied.read(4) == b"head"
 
 
+def test_a_relative_overlay_is_found_after_both_were_moved(tmp_path: Path) -> None:
+    """Its base is named as seen from its own directory."""
+    home = tmp_path / "cache"
+    (home / "a").mkdir(parents=True)
+    (home / "b").mkdir()
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", str(home / "a/disk"), "1M"]
+    run(argv, deadline=soon()).check()
+    disk.overlay(home / "b/disk", home / "a/disk", soon(), relative=True)
+    moved = home.rename(tmp_path / "elsewhere")
+    (found,) = disk.backing(moved / "b/disk", soon())
+    assert found.resolve() == moved / "a/disk"
+
+
+def test_a_copied_disk_keeps_base_and_snapshots_wherever_it_is(tmp_path: Path) -> None:
+    """One that is saved with its RAM inside is copied, not overlaid."""
+    base, saved, run_dir = (tmp_path / f"cache/{n}" for n in ("a", "b", "c"))
+    for directory in (base, saved, run_dir, tmp_path / "run"):
+        directory.mkdir(parents=True)
+    create = ["qemu-img", "create", "-q", "-f", "qcow2", str(base / "disk"), "1M"]
+    run(create, deadline=soon()).check()
+    disk.overlay(saved / "disk", base / "disk", soon(), relative=True)
+    snapshot = ["qemu-img", "snapshot", "-c", "saved", str(saved / "disk")]
+    run(snapshot, deadline=soon()).check()
+    for target in (tmp_path / "run/disk", run_dir / "disk"):
+        disk.copy(saved / "disk", target, soon())
+        assert [p.resolve() for p in disk.backing(target, soon())] == [base / "disk"]
+        argv = ["qemu-img", "snapshot", "-l", str(target)]
+        assert "saved" in run(argv, deadline=soon()).check().stdout
+        run(["qemu-img", "check", "-q", str(target)], deadline=soon()).check()
+
+
 # Seed -------------------------------------------------------------------------------
 
 

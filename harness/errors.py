@@ -10,6 +10,7 @@
     │   │   ├── LaunchFailed      QEMU did not come up
     │   │   ├── MachineDied       QEMU ended while it was needed
     │   │   └── GuestPanicked     the guest kernel panicked
+    │   ├── SiteDied              the site, or a helper in it, ended while needed
     │   └── NotExercised          the event under test did not happen
     └── GuestFailure              the subject failed: the verdict is `fail`
         └── CheckFailed           one or more named checks did not hold
@@ -119,6 +120,10 @@ class MachineDied(MachineError):
 
 class GuestPanicked(MachineError):
     """The guest kernel panicked, as seen by pvpanic or on the console."""
+
+
+class SiteDied(HarnessError):
+    """The site, or a helper in it such as dnsmasq, ended while it was needed."""
 
 
 class NotExercised(HarnessError):

@@ -151,8 +151,12 @@ class Machine(Commands):
         return self.emulator.qmp
 
     def check(self) -> None:
-        """Raise GuestPanicked or MachineDied when there is nothing to wait for."""
-        self.emulator.check()
+        """Raise GuestPanicked, MachineDied or SiteDied where waiting is in vain."""
+        try:
+            self.emulator.check()
+        except MachineDied:
+            self.site.check()
+            raise
 
     def deadline(self, seconds: float, awaited: str) -> Deadline:
         """Give up after `seconds`, stretched to the speed of this computer."""

@@ -18,6 +18,7 @@ from harness.criteria import Outcome
 from harness.errors import CheckFailed, GuestPanicked, HarnessError, InputError
 from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
+from harness.plugin.blame import site_blamed
 from harness.plugin.causes import Causes, same_cause
 from harness.plugin.lost import LostLines
 from harness.plugin.markers import (
@@ -225,7 +226,7 @@ class Tests:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
         """Fence in the setup, which may build images and stages."""
         seconds = budget.SETUP_S if NAME in item.stash else 0.0
-        with budget.budget(item, seconds):
+        with site_blamed(item), budget.budget(item, seconds):
             yield
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -236,16 +237,17 @@ class Tests:
             yield
             return
         recorder = item.stash[CURRENT].recorder
-        try:
-            with budget.budget(item, budget.call_budget(item)):
-                yield
-        except CheckFailed:
-            raise
-        except BaseException as error:
-            if recorder.failures:
-                error.add_note(f"before that: {CheckFailed(recorder.failures)}")
-            raise
-        recorder.conclude()
+        with site_blamed(item):
+            try:
+                with budget.budget(item, budget.call_budget(item)):
+                    yield
+            except CheckFailed:
+                raise
+            except BaseException as error:
+                if recorder.failures:
+                    error.add_note(f"before that: {CheckFailed(recorder.failures)}")
+                raise
+            recorder.conclude()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None]:

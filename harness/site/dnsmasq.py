@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import dns.rdatatype
 
 from harness.deadline import Deadline, poll
 from harness.errors import InputError, Mistake, ProcessFailed
+from harness.site.sandbox import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -101,10 +103,20 @@ class Dns:
         binary = ["dnsmasq", "--no-daemon", f"--conf-file={self.config}"]
         errors = self._lifetime.enter_context(self.errors.open("wb"))
         self._process = self._lifetime.enter_context(
-            self._capsule.spawn(binary, stderr=errors)
+            self._capsule.spawn(binary, stderr=errors, needed="dnsmasq of the site")
         )
         awaited = Deadline.after(_START_BUDGET, "dnsmasq to answer")
-        poll(self._answers, awaited, interval=0.01)
+        try:
+            poll(self._answers, awaited, interval=0.01)
+        except BaseException:
+            self._capsule.release(self._process)  # its end is said by this error
+            raise
+
+    def kill(self) -> None:
+        """Let dnsmasq crash: SIGKILL, and wait for its end."""
+        if self._process is not None:
+            self._capsule.release(self._process)
+            end(self._process, grace=_START_BUDGET, signs=[signal.SIGKILL])
 
     def query(
         self,

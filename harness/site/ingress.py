@@ -236,7 +236,12 @@ def run_ingress(
         log = directory / "error.log"
         said = stack.enter_context(log.open("ab"))
         nginx = stack.enter_context(
-            web.sandbox.spawn([*binary, "-e", str(log)], host=web.host, stderr=said)
+            web.sandbox.spawn(
+                [*binary, "-e", str(log)],
+                host=web.host,
+                stderr=said,
+                needed="nginx of the web VM",
+            )
         )
         running = RunningIngress(
             spec=spec,

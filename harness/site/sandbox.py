@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
-from harness.errors import HarnessError, HostError, ProcessFailed
+from harness.errors import HarnessError, HostError, ProcessFailed, SiteDied
 from harness.process import DEVNULL, Completed, Popen, alive, run, spawn
 from harness.site import layout as plans
 
@@ -40,6 +40,8 @@ _SCRIPT = "sandbox.sh"
 _ANSWER_MAX = 4096
 _CLOSE_GRACE = 5.0
 _SCRIPT_BUDGET = 20.0
+_GRACE = 2.0
+_DEATH_S = 0.5
 _UCRED = struct.Struct("3i")
 
 
@@ -79,6 +81,9 @@ class Sandbox:
     control: socket.socket
     doors: dict[str, int]
     root: int
+    holder: Popen[bytes]
+    needed: dict[int, tuple[str, Resident]] = field(default_factory=dict)
+    _said: list[SiteDied] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self, argv: Sequence[str], *, host: str | None = None) -> list[str]:
@@ -107,6 +112,36 @@ class Sandbox:
     def rootless(self) -> bool:
         """Whether it is a user namespace, too."""
         return "user" in self.doors
+
+    def death(self) -> SiteDied | None:
+        """Say what ended that was needed: the sandbox itself, or a process in it."""
+        with suppress(HarnessError):  # its first process is the last to be gone
+            awaited = Deadline.after(_DEATH_S, "the end of the sandbox")
+            poll(self._gone, awaited, interval=0.02)
+        found = self._death()
+        if found is not None:
+            self._said.append(found)
+        return found
+
+    def _gone(self) -> bool | None:
+        return True if self.holder.poll() is not None else None
+
+    def _death(self) -> SiteDied | None:
+        status = self.holder.poll()
+        if status is not None:
+            return SiteDied(
+                "the site died: the first process of its namespaces was killed",
+                seen="QEMU, dnsmasq and all else in them ended with it",
+            )
+        for name, resident in self.needed.values():
+            if not resident.running:
+                ended = how(resident.outer.returncode)
+                return SiteDied(f"{name} was ended {ended} while it was needed")
+        return None
+
+    def release(self, resident: Resident) -> None:
+        """Need a process no longer: from now on it may end."""
+        self.needed.pop(resident.pid, None)
 
     def run(
         self,
@@ -152,6 +187,8 @@ class Sandbox:
             self.control.send(request.encode())
             answer, handles, _, _ = socket.recv_fds(self.control, _ANSWER_MAX, 1)
         if not handles:
+            if not answer and (died := self.death()):
+                raise died
             seen = json.loads(answer)["error"] if answer else "the sandbox has ended"
             raise HarnessError(f"no socket on {host or 'the gateway'}", seen=seen)
         return socket.socket(fileno=handles[0])
@@ -166,12 +203,13 @@ class Sandbox:
         stdout: int | IO[bytes] = DEVNULL,
         stderr: int | IO[bytes] = DEVNULL,
         pass_fds: Sequence[int] = (),
-        grace: float = 2.0,
+        needed: str = "",
     ) -> Iterator[Resident]:
         """Keep a process inside for the length of the `with`.
 
         It is in a session of its own, so that Ctrl-C leaves its end to us. SIGTERM
-        goes to the process itself, `grace` seconds later SIGKILL.
+        goes to the process itself, 2 s later SIGKILL. Where it is `needed`, by this
+        name, and ends before that, SiteDied is raised.
         """
         with spawn(
             ["setsid", *self.enter(argv, host=host)],
@@ -179,13 +217,24 @@ class Sandbox:
             stdout=stdout,
             stderr=stderr,
             pass_fds=pass_fds,
-            grace=grace,
+            grace=_GRACE,
         ) as outer:
             resident = Resident(_inner_pid(outer), outer)
+            if needed:
+                self.needed[resident.pid] = (needed, resident)
             try:
                 yield resident
+                if resident.pid in self.needed:
+                    self._demand()
             finally:
-                end(resident, grace=grace)
+                self.release(resident)
+                end(resident, grace=_GRACE)
+
+    def _demand(self) -> None:
+        """Raise what ended, unless that was said before."""
+        if not self._said and (found := self._death()):
+            self._said.append(found)
+            raise found
 
     def processes(self) -> list[int]:
         """List the PIDs, as this computer counts, of what lives in the sandbox."""
@@ -195,9 +244,21 @@ class Sandbox:
         return sorted(pid for pid in inside if alive(pid))
 
 
-def end(resident: Resident, *, grace: float) -> None:
+def how(status: int) -> str:
+    """Say how a process ended, by its return code as Popen has it."""
+    if status >= 0:
+        return f"with exit status {status}"
+    return f"by {signal.Signals(-status).name}"
+
+
+def end(
+    resident: Resident,
+    *,
+    grace: float,
+    signs: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGKILL),
+) -> None:
     """End a resident: SIGTERM to the process itself, `grace` seconds, then SIGKILL."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    for sign in signs:
         if not resident.running:
             return
         resident.signal(sign)
@@ -243,7 +304,9 @@ def open_capsule(
             for kind in kinds
         }
         root = _open(stack, f"/proc/{pid}/root", os.O_PATH)
-        yield Sandbox(directory, pid, ours, doors, root)
+        sandbox = Sandbox(directory, pid, ours, doors, root, holder)
+        yield sandbox
+        sandbox._demand()  # noqa: SLF001 - same module
 
 
 def unshare(*, rootless: bool) -> list[str]:

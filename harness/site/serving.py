@@ -49,5 +49,6 @@ def serve(
                 stdout=said,
                 stderr=said,
                 pass_fds=[listening.fileno()],
+                needed=f"the server of {host.name} on port {port}",
             )
         )

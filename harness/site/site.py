@@ -62,6 +62,11 @@ class Site:
         """Prefix a command so that it runs on the gateway or a named LAN host."""
         return self.sandbox.enter(argv, host=host)
 
+    def check(self) -> None:
+        """Raise SiteDied when the site, or a helper in it, has ended."""
+        if died := self.sandbox.death():
+            raise died
+
     def execute(self, argv: Sequence[str], *, deadline: Deadline) -> Completed:
         """Run a command on the gateway to its end."""
         return self.gateway.execute(argv, deadline=deadline)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
+from harness.errors import DeadlineExpired, HarnessError, SiteDied
 from harness.process import PIPE
 from harness.site import samples as sampling
-from harness.site.sandbox import INSIDE
+from harness.site.sandbox import INSIDE, how
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -246,9 +246,13 @@ def _lifetime(watch: Watcher) -> Iterator[None]:
     poll(started, awaited, interval=0.005)
     try:
         yield
+    except AssertionError as failure:
+        # What was found by a watcher that was lost on the way is no failure.
+        if outer.poll() is not None:
+            raise _died(watch) from failure
+        _finish(watch)
+        raise
     except BaseException:
-        # The body's own failure comes first; a watcher lost on the way shows in its
-        # `longest_gap` and its .err file.
         _finish(watch)
         raise
     if not _finish(watch) or outer.returncode != 0:
@@ -266,7 +270,7 @@ def _finish(watch: Watcher) -> bool:
     return outer.poll() is not None
 
 
-def _died(watch: Watcher) -> ProcessFailed:
+def _died(watch: Watcher) -> SiteDied:
     status = watch.resident.outer.returncode
-    how = "did not end" if status is None else f"ended with status {status}"
-    return ProcessFailed(f"{watch.title} {how}", evidence=watch.last_words())
+    ended = "did not end" if status is None else f"was ended {how(status)}"
+    return SiteDied(f"{watch.title} {ended}", evidence=watch.last_words())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +17,12 @@ from harness.errors import (
     HarnessError,
     MachineDied,
     MachineError,
+    SiteDied,
 )
+from harness.fleet import NetworkSpec
 from harness.machine import save
-from harness.process import run
+from harness.process import kill, run
+from harness.site import open_site
 from tests.machine.conftest import VM, Bench
 from tests.waiting import patient
 
@@ -104,6 +110,21 @@ def test_the_death_of_qemu_ends_a_command_at_once(bench: Bench) -> None:
     with bench.launched() as (machine, _):
         machine.emulator.kill()
         with pytest.raises(MachineDied, match="exit status"):
+            machine.execute("sleep", "1000", timeout=100)
+
+
+def test_the_death_of_the_site_is_not_blamed_on_qemu(
+    image: Path, tmp_path: Path
+) -> None:
+    """QEMU ends with its namespaces: the error says what ended first."""
+    with (
+        suppress(SiteDied),
+        open_site(NetworkSpec(), tmp_path / "s", deadline=soon()) as site,
+        tempfile.TemporaryDirectory() as name,
+        Bench(site, image, Path(name)).launched() as (machine, _),
+    ):
+        kill(site.sandbox.pid)
+        with pytest.raises(SiteDied, match="first process of its namespaces"):
             machine.execute("sleep", "1000", timeout=100)
 
 

@@ -31,7 +31,7 @@ def furnish(site: Site, stack: ExitStack) -> None:
     stack.enter_context(site.watch_address(dev.ip))
     stack.enter_context(site.watch_dns("dev.example.org"))
     deaf = ["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1000; done"]
-    stack.enter_context(site.sandbox.spawn(deaf, host="client", grace=0.1))
+    stack.enter_context(site.sandbox.spawn(deaf, host="client"))
     if os.access(TUN, os.R_OK | os.W_OK):
         stack.enter_context(site.tap("dev"))
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline, poll
+from harness.deadline import Deadline
 from harness.errors import InputError, ProcessFailed
-from harness.process import alive, kill
+from harness.process import alive
 from harness.site import NO_ANSWER, Answer
-from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.site import Site
@@ -82,10 +81,9 @@ def test_options_reach_the_real_dnsmasq(site: Site) -> None:
 
 def test_a_dead_name_server_is_no_answer_and_no_pid(site: Site) -> None:
     """Silence differs from NXDOMAIN; asking for the PID reports the end."""
-    kill(site.dns.pid)
-
+    site.dns.kill()
     with pytest.raises(ProcessFailed, match="dnsmasq is not running"):
-        poll(lambda: None if site.dns.pid else True, patient(10, "its death"))
+        _ = site.dns.pid
     brief = Deadline.after(0.2, "no answer")
     assert site.dns.query(NAME, deadline=brief).rcode == NO_ANSWER
     site.dns.restart()

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from harness.deadline import Deadline, poll
-from harness.errors import DeadlineExpired, HarnessError, ProcessFailed
+from harness.errors import DeadlineExpired, HarnessError, ProcessFailed, SiteDied
 from harness.process import PIPE, Popen, alive, kill, run, spawn
 from harness.site import layout, open_site
 from harness.site.sandbox import unshare
@@ -206,8 +206,47 @@ def test_a_capsule_lost_on_the_way_is_said_once(
             assert site.execute(["true"], deadline=soon()).rc != 0
             site.client.http(site.gateway.ip, 80)
 
-    with pytest.raises(HarnessError, match="the sandbox has ended"):
+    with pytest.raises(HarnessError, match="the site died"):
         body()
+
+
+def test_the_death_of_the_site_is_named(network: NetworkSpec, tmp_path: Path) -> None:
+    """By the signal, also where nothing was asked of it since."""
+
+    def body() -> None:
+        with open_site(network, tmp_path, deadline=soon()) as site:
+            kill(site.sandbox.pid)
+
+    with pytest.raises(SiteDied, match="first process of its namespaces"):
+        body()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_the_death_of_a_helper_is_named(
+    network: NetworkSpec, tmp_path: Path, sign: signal.Signals
+) -> None:
+    """Dnsmasq and a server, at once where it is asked, else at the end, and once."""
+    started = soon("the end")
+
+    def lose(pid: int) -> None:
+        os.kill(pid, sign)
+        poll(lambda: not alive(pid) or None, started, interval=0.01)
+
+    def body(name: str, *, ask: bool) -> None:
+        with (
+            open_site(network, tmp_path / name, deadline=soon()) as site,
+            site.serve(site.client, 81),
+        ):
+            served = site.sandbox.needed.values()
+            lose(next(r.pid for title, r in served if name in title))
+            if ask:
+                site.check()
+
+    for ask in (True, False):
+        with pytest.raises(SiteDied, match="dnsmasq of the site was ended"):
+            body("dnsmasq", ask=ask)
+        with pytest.raises(SiteDied, match="the server of client on port 81 was ended"):
+            body("port 81", ask=ask)
 
 
 def test_a_command_inside_keeps_status_and_output(

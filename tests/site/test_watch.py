@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.errors import HarnessError, ProcessFailed
+from harness.deadline import Deadline, poll
+from harness.errors import HarnessError, SiteDied
 from harness.process import kill
 from tests.waiting import patient
 
@@ -156,7 +156,7 @@ def test_a_stalled_watcher_admits_its_blindness(site: Site) -> None:
 def test_a_dead_watcher_is_an_error_of_ours(site: Site) -> None:
     """The `with` raises, although the body was content."""
     with (
-        pytest.raises(ProcessFailed, match=r"watcher of 10.42.97.15 ended"),
+        pytest.raises(SiteDied, match=r"watcher of 10.42.97.15 was ended by SIGKILL"),
         site.watch_address(DEV, tcp=[]) as watch,
     ):
         kill(watch.resident.pid)
@@ -171,6 +171,19 @@ def test_a_dead_watcher_does_not_hide_the_bodys_own_error(site: Site) -> None:
             _ = 1 / 0
 
     with pytest.raises(ZeroDivisionError):
+        body()
+
+
+def test_what_a_dead_watcher_saw_is_no_failure(site: Site) -> None:
+    """An assertion about it says nothing about the guest."""
+
+    def body() -> None:
+        with site.watch_address(DEV, tcp=[]) as watch:
+            kill(watch.resident.pid)
+            poll(lambda: None if watch.resident.running else True, soon())
+            raise AssertionError("it saw an outage")
+
+    with pytest.raises(SiteDied):
         body()
 
 
@@ -204,7 +217,7 @@ def test_a_dead_name_server_is_an_outage(site: Site) -> None:
     """Refusals count as no answer until it is back."""
     with site.watch_dns(NAME) as watch:
         watch.wait_for_samples(2, deadline=soon())
-        kill(site.dns.pid)
+        site.dns.kill()
         watch.wait_for_samples(6, deadline=soon())
         site.dns.restart()
         watch.wait_for_samples(3, deadline=soon())

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The runs that tests start have nothing to say on the page of a CI run.
+os.environ.pop("GITHUB_STEP_SUMMARY", None)
+
 # Of pytest's own limit on a test, which is meant for an idle computer.
 _SPARE = 3.0
 _LIMIT_S = 60.0

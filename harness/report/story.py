@@ -133,9 +133,10 @@ def _ruling(results: Results) -> tuple[str, str]:
         total = len(tests) + len(run.unrun)
         bad = _bad(results)
         text = f"Interrupted after {ended} of {_count(total, 'test')}: "
-        text += (
-            f"{bad} so far." if bad else "nothing failed so far, nothing is decided."
-        )
+        done = words.count("pass")
+        decided = _count(done, "criterion", "criteria") if done else "nothing"
+        verb = "is" if done <= 1 else "are"
+        text += f"{bad or 'nothing failed'} so far, {decided} {verb} decided."
         return text, _worst(words) if bad else "not-run"
     if not tests:
         why = f"{run.uncollected[0]}" if run.uncollected else "nothing is decided"

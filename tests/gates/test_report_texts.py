@@ -40,7 +40,9 @@ def test_page_and_junit_show_expected_and_seen(
 ) -> None:
     """Each check by the words of its facts, in both."""
     page = html.render(passing, tmp_path)
-    assert page.count('<td class="held passed">held</td>') == len(passing.tests[0].checks)
+    assert page.count('<td class="held passed">held</td>') == len(
+        passing.tests[0].checks
+    )
     assert "did not hold" not in page
     root = ET.fromstring(junit.render(passing))  # noqa: S314 - our own text
     (case,) = root.findall(f"./testsuite/testcase[@name='{NODEID.split('::')[1]}']")

@@ -99,8 +99,16 @@ ONE = {"gc-no-estale": "pass"}
                 full=True,
                 interrupted=True,
             ),
-            "Interrupted after 2 of 3 tests: 1 test failed so far.",
+            "Interrupted after 2 of 3 tests: 1 test failed so far, nothing is decided.",
             "fail",
+        ),
+        (
+            ran(ONE, PASSED, full=True, interrupted=True, unrun=("a",)),
+            (
+                "Interrupted after 1 of 2 tests: nothing failed so far, 1 criterion is"
+                " decided."
+            ),
+            "not-run",
         ),
         (ran({}), "No test ran: nothing is decided.", "not-run"),
         (

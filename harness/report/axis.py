@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _BEFORE_S, _AFTER_S = 3.0, 6.0
 _MOST_AXES = 12
+_FEW_EVENTS = 4  # of more, those that follow closely share an axis
 _MOST_WORDS = 16  # moments in a sentence
 _SHORTEST = 0.35  # per cent of the width: a moment must be seen
 
@@ -61,9 +63,13 @@ def axes(
     ordered = _outermost(events)
     if not ordered:
         return [_axis("", first, last, (), lanes, clock=clock)]
+    if len(ordered) > _FEW_EVENTS:
+        ordered = _joined(ordered)
     found = []
+    before = first
     for event, following in zip(ordered, [*ordered[1:], None], strict=True):
-        start = max(first, event.start - _BEFORE_S)
+        start = max(event.start - _BEFORE_S, min(before, event.start))
+        before = event.end
         limit = following.start - 1 if following else last
         end = min(max(event.end + _AFTER_S, _settled(lanes, event, limit)), last)
         if following:  # what happens at the next event is on its own axis
@@ -72,6 +78,24 @@ def axes(
         mine = _within(events, start, end)
         found.append(_axis(event.text, start, end, mine, lanes, clock=clock))
     return found[:_MOST_AXES]
+
+
+def _joined(events: Sequence[TimedEvent]) -> list[TimedEvent]:
+    """Join events that follow each other closely: a row of cycles is one axis."""
+    groups: list[list[TimedEvent]] = []
+    for event in events:
+        if groups and event.start - groups[-1][-1].end < _BEFORE_S + _AFTER_S:
+            groups[-1].append(event)
+        else:
+            groups.append([event])
+    return [TimedEvent(g[0].start, g[-1].end, _counted(g)) for g in groups]
+
+
+def _counted(events: Sequence[TimedEvent]) -> str:
+    counted = Counter(event.text for event in events)
+    return ", ".join(
+        f"{n} times {text}" if n > 1 else text for text, n in counted.items()
+    )
 
 
 def _settled(lanes: Sequence[Lane], event: TimedEvent, limit: float) -> float:
@@ -118,8 +142,8 @@ def _axis(
     rows = tuple(row for lane in lanes if (row := _row(lane, start, end)))
     zero = 0.0 if clock else start
     ticks = tuple(
-        (_place(x, start, end), _clock(x) if clock else f"{x - zero:g} s")
-        for x in nice_ticks(start, end, 5, whole=clock)
+        (_place(x + zero, start, end), _clock(x) if clock else f"{x:g} s")
+        for x in nice_ticks(start - zero, end - zero, 5, whole=clock)
     )
     said = _sentence(events, lanes, start, end) if clock else ""
     return Axis(title, said, rows, ticks)

@@ -13,7 +13,14 @@ from harness.evidence import SeriesKind
 from harness.report import series as recorded
 from harness.report.axis import axes
 from harness.report.series import Series, intervals
-from harness.report.timeline import Bar, machine_lanes, read_machine, wall_of
+from harness.report.timeline import (
+    Bar,
+    Lane,
+    TimedEvent,
+    machine_lanes,
+    read_machine,
+    wall_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +96,27 @@ def test_an_event_has_a_sentence_and_lanes(tmp_path: Path) -> None:
     assert [row.note for row in axis.rows if row.bad] == ["29.00 s"]
     for row in axis.rows:
         assert all(0 <= p.left <= p.left + p.width <= 100.1 for p in row.pieces)
+
+
+def test_a_row_of_cycles_shares_an_axis() -> None:
+    """Few events have an axis each, and what happens at the next is not on it."""
+    done = [
+        TimedEvent(NOON + 20 * n, NOON + 20 * n + 15, ("switch", "collection")[n % 2])
+        for n in range(9)
+    ]
+    bars = tuple(Bar(e.start, e.end, good=True, text=e.text) for e in done)
+    (axis,) = axes(done, [Lane("dev", bars)], clock=True)
+    assert axis.title == "5 times switch, 4 times collection"
+    few = axes(done[:3], [Lane("dev", bars[:3])], clock=True)
+    assert [axis.title for axis in few] == ["switch", "collection", "switch"]
+    assert "collection ended" not in few[0].sentence
+
+
+def test_an_axis_without_a_clock_counts_from_zero() -> None:
+    """Samples of older reports have no time of day."""
+    (axis,) = axes([], [Lane("x", (Bar(0.37, 98.2, good=True),))], clock=False)
+    assert axis.ticks[0] == (0.0, "0 s")
+    assert axis.sentence == ""
 
 
 def test_a_heartbeat_breaks_where_its_gap_exceeds_the_budget() -> None:

@@ -7,36 +7,51 @@ SHELL := bash
 PYTHON ?= python3
 JOBS ?= 2
 ARGS ?=
+# What `make accept` judges: every suite, or those that this names.
+SUITES ?= suites
+REPORTS ?= reports
 
 BIN := .venv/bin
 READY := .venv/.ready
-# Suites named in ARGS replace all of them. Long tests differ in length, so a worker that
-# has nothing left takes over what another has not begun.
-SUITES := $(if $(findstring suites,$(ARGS)),,suites)
-JUDGE := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# Long tests differ in length, so a worker that has nothing left takes over what another
+# has not begun. A run that judges nothing is never green.
+JUDGE := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --must-judge \
+    --report-dir $(REPORTS)
+# A part of the suites is not worth fault injection, nor is it the report of a whole run.
+ifneq ($(filter -V% --version,$(ARGS)),)
+$(error ARGS=$(ARGS) judges nothing)
+endif
+WHOLE := $(if $(strip $(ARGS)),,$(filter suites,$(strip $(SUITES))))
 
 .PHONY: help accept accept-full controls test lint format docs schema lock packages \
-    test-packages clean
+    test-packages unjudged clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 	@echo
-	@echo "ARGS goes to pytest: make accept ARGS='suites/boot -x'"
+	@echo "ARGS goes to pytest, SUITES are what it judges:"
+	@echo "    make accept SUITES='suites/boot suites/store' ARGS=-x"
+	@echo "\`harness verdict\` ends with the exit status that make hides."
 
-accept: packages $(READY) ## judge the VMs; installs missing packages first
+accept: unjudged packages $(READY) ## judge the VMs; installs missing packages first
 	$(JUDGE) $(SUITES) $(ARGS)
-ifeq ($(ARGS),)
+ifneq ($(WHOLE),)
 	@echo "Now fault injection: the suites must detect one fault for each required criterion"
-	$(BIN)/harness controls --fast --jobs $(JOBS) --into reports/latest
+	$(BIN)/harness controls --fast --jobs $(JOBS) --report-dir $(REPORTS) \
+	    --into $(REPORTS)/latest
 	@echo "Judging the report again by its recorded facts"
-	$(BIN)/harness judge reports/latest
+	$(BIN)/harness judge $(REPORTS)/latest
 endif
 
-accept-full: packages $(READY) ## the same with the tests that take minutes each
+# Whatever fails from here on, the verdict of an earlier run is not that of this one.
+unjudged:
+	@rm -f $(REPORTS)/verdict.txt
+
+accept-full: unjudged packages $(READY) ## the same with the tests that take minutes each
 	$(JUDGE) --thorough $(SUITES) $(ARGS)
 
-controls: packages $(READY) ## run the suites against every fault: each must be caught
-	$(BIN)/harness controls --jobs $(JOBS) $(ARGS)
+controls: unjudged packages $(READY) ## run the suites against every fault: each must be caught
+	$(BIN)/harness controls --jobs $(JOBS) --report-dir $(REPORTS) $(ARGS)
 
 test: test-packages lint ## check and test the instrument: no VM, under 3 minutes
 	$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)

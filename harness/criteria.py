@@ -21,6 +21,7 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"  # the subject did not keep the promise
     BROKEN = "broken"  # the instrument failed, or the event under test did not happen
+    PARTIAL = "partial"  # what ran passed, but not every test that decides it ran
     NOT_RUN = "not-run"  # nothing was judged; the reason says why
 
 
@@ -81,11 +82,15 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One test's outcome, as far as a verdict needs it."""
+    """One test's outcome, as far as a verdict needs it.
+
+    A criterion passes without a test that is `optional`, such as one marked thorough.
+    """
 
     nodeid: str
     outcome: Outcome
     reason: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Decision:
     reason: str
 
 
+_NAMED = 3  # tests that a reason names before it counts the rest
 _CHECKOUT = "a checkout of the fleet's repository, which this run was not given"
 
 REGISTER: tuple[Criterion, ...] = (
@@ -240,12 +246,20 @@ BY_ID: dict[str, Criterion] = {criterion.id: criterion for criterion in REGISTER
 DECIDING: tuple[str, ...] = tuple(c.id for c in REGISTER if c.decides)
 
 
-def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Decision:
+def judge(
+    criterion: Criterion,
+    tests: Sequence[Judged],
+    *,
+    full: bool,
+    missing: Sequence[str] = (),
+) -> Decision:
     """Rule on one criterion from the outcomes of its tests.
 
     Any failed test fails it; else any broken test, or one that never got its turn,
-    leaves it undecided; else at least one test must have passed. `full` says whether
-    the run was to cover everything, which only changes the reason of a not-run.
+    leaves it undecided; else at least one test must have passed. It passes when all
+    tests that decide it ran: `missing` has those that this run did not even collect.
+    `full` says whether the run was to cover everything, which only changes the reason
+    of a not-run.
     """
     if not tests:
         return Decision(Verdict.NOT_RUN, _absent(criterion, full=full))
@@ -259,14 +273,41 @@ def judge(criterion: Criterion, tests: Sequence[Judged], *, full: bool) -> Decis
     counts = _counts(tests)
     if by_outcome[Outcome.UNRUN]:
         return Decision(Verdict.NOT_RUN, f"the run ended early: {counts}")
-    if by_outcome[Outcome.PASSED]:
-        return Decision(Verdict.PASS, counts)
-    return Decision(Verdict.NOT_RUN, counts)
+    passed = len(by_outcome[Outcome.PASSED])
+    lacking = [_absence(t) for t in tests if left_out(t)] + [*map(short, missing)]
+    if passed and lacking:
+        return Decision(Verdict.PARTIAL, _incomplete(passed, lacking))
+    return Decision(Verdict.PASS if passed else Verdict.NOT_RUN, counts)
+
+
+def deciding(tests: Iterable[Judged]) -> list[str]:
+    """Name the tests that decide: all but the optional, or all where each is that."""
+    known = list(tests)
+    needed = [test.nodeid for test in known if not test.optional]
+    return needed or [test.nodeid for test in known]
 
 
 def unknown(ids: Iterable[str]) -> list[str]:
     """Name the ids that are no row of the register."""
     return sorted({i for i in ids if i not in BY_ID})
+
+
+def _incomplete(passed: int, lacking: Sequence[str]) -> str:
+    total = passed + len(lacking)
+    named = ", ".join(lacking[:_NAMED])
+    if len(lacking) > _NAMED:
+        named += f" and {len(lacking) - _NAMED} more"
+    return f"{passed} of {total} tests passed; not run: {named}"
+
+
+def left_out(test: Judged) -> bool:
+    """Whether a test that decides did not judge."""
+    return not test.optional and test.outcome in {Outcome.SKIPPED, Outcome.DESELECTED}
+
+
+def _absence(test: Judged) -> str:
+    why = f" ({test.reason.splitlines()[0]})" if test.reason else ""
+    return f"{short(test.nodeid)}{why}"
 
 
 def _absent(criterion: Criterion, *, full: bool) -> str:

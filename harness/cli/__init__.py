@@ -28,6 +28,7 @@ from harness.cli import (
     soak,
     spec,
     up,
+    verdict,
     visit,
 )
 
@@ -57,6 +58,7 @@ app.command("controls")(controls.controls)
 app.command("before-after")(before_after.before_after)
 app.command("soak")(soak.soak)
 app.command("judge")(judge.judge)
+app.command("verdict")(verdict.verdict)
 app.command("adopt")(adopt.adopt)
 app.add_typer(report.app, name="report")
 app.add_typer(spec.app, name="spec")

@@ -12,8 +12,10 @@ import typer
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import err, out, show, table
 from harness.cli.series import RunSeries, observe, recorded
+from harness.cli.verdict import conclude
 from harness.criteria import BY_ID, DECIDING, Outcome, Verdict
 from harness.errors import HarnessError
+from harness.exits import Exit
 from harness.fault import Ruling, judge, load
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
@@ -74,9 +76,10 @@ def before_after(
     _write(series, new, fault, ruling)
     _print(rows)
     out.print(f"\nreport: {series.directory / 'index.html'}")
-    if not convincing(rows, ruling):
+    good = convincing(rows, ruling)
+    if not good:
         out.print(objection(rows, ruling), markup=False)
-        raise typer.Exit(1)
+    conclude(Exit.PASS if good else Exit.FAIL, series.directory)
 
 
 def selection(without: Sequence[str] | dict[str, str]) -> list[str]:
@@ -99,8 +102,16 @@ def compare(fault: Fault, old: Results, new: Results) -> list[Row]:
 
 
 def convincing(rows: Sequence[Row], ruling: Ruling) -> bool:
-    """Whether the VM passes all, and the microvm fails just what it is about."""
-    return ruling.good and all(row.new.verdict is Verdict.PASS for row in rows)
+    """Whether the VM passes all, and the microvm fails just what it is about.
+
+    One test of each criterion runs: it can pass, its criterion is `partial` then.
+    """
+    return ruling.good and not _weak(rows)
+
+
+def _weak(rows: Sequence[Row]) -> list[str]:
+    passed = {Verdict.PASS, Verdict.PARTIAL}
+    return [row.criterion for row in rows if row.new.verdict not in passed]
 
 
 def _take(series: RunSeries, name: str, tests: Sequence[str], fault: str) -> Results:
@@ -135,8 +146,7 @@ def _short(reason: str) -> str:
 
 def objection(rows: Sequence[Row], ruling: Ruling) -> str:
     """Return why a comparison proves nothing."""
-    weak = [row.criterion for row in rows if row.new.verdict is not Verdict.PASS]
-    if weak:
+    if weak := _weak(rows):
         return f"not convincing: the VM does not pass {', '.join(weak)}"
     beside = ", ".join(ruling.collateral)
     why = ruling.reason or f"the microvm fails {beside}, which this is not about"

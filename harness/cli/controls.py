@@ -16,8 +16,10 @@ from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
+from harness.cli.verdict import conclude
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
 from harness.errors import InputError, near
+from harness.exits import Exit
 from harness.fault import Fault, Ruling, built_in, judge, load_all
 from harness.report import summary
 from harness.report.colours import style
@@ -88,8 +90,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
         err.print(unsaid, markup=False)
     if into is not None:
         _add(taken, into)
-    if not all(ruling.good for _, ruling in taken):
-        raise typer.Exit(1)
+    conclude(_status(taken), run.series.directory)
 
 
 def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Control]:
@@ -192,11 +193,22 @@ class Controls:
         write(self.results(), self.series.directory)
 
 
+def _status(taken: Sequence[tuple[Control, Ruling]]) -> Exit:
+    """Give the worst of what the rulings ask for: 1, else 3, else 0."""
+    asked = {recorded(c.fault, ruling).ruling for c, ruling in taken}
+    bad = [status for status in (Exit.FAIL, Exit.BROKEN) if status in asked]
+    return bad[0] if bad else Exit.PASS
+
+
 def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
-    """Put the rulings into the report of another run."""
+    """Put the rulings into the report of another run; bad ones change its verdict."""
     rulings = tuple(recorded(c.fault, ruling) for c, ruling in taken)
     results = report.load(into / RESULTS)
-    write(results.model_copy(update={"controls": rulings}), into.absolute())
+    run = results.run
+    if (bad := _status(taken)) is not Exit.PASS and run.status == Exit.PASS:
+        run = run.model_copy(update={"verdict": bad.word, "status": int(bad)})
+    both = results.model_copy(update={"controls": rulings, "run": run})
+    write(both, into.absolute())
 
 
 def _print_list(chosen: Sequence[Control]) -> None:

@@ -11,6 +11,7 @@ from harness import report
 from harness.cli.inputs import DEFAULT_FLEET, FleetFile
 from harness.cli.say import out, show, table
 from harness.cli.series import RESULTS
+from harness.cli.verdict import conclude
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
 from harness.report.rejudge import rejudge
@@ -41,8 +42,7 @@ def judge(
         more = f"; {len(problems) - _MOST} more" if problems[_MOST:] else ""
         raise InputError(f"the report cannot be judged by its facts{more}", mistakes)
     _print(kept, now)
-    if not now.satisfied:
-        raise typer.Exit(1)
+    conclude(now.conclusion, directory)
 
 
 def _print(kept: Results, now: Results) -> None:

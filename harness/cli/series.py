@@ -16,7 +16,7 @@ from harness.cli.say import err
 from harness.criteria import Outcome
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, Popen, leashed, spawn
-from harness.report import computer, summary
+from harness.report import computer, summary, verdicts
 from harness.report.model import ControlResult, Results, RunSummary
 from harness.report.provenance import commit
 
@@ -45,6 +45,7 @@ class RunSeries:
         self._running: list[Popen[bytes]] = []
         self._host = computer.look()
         self._last = RunSummary(id=self.id, started=self._started, duration_s=0)
+        verdicts.begin(reports, self.directory)
 
     def take(
         self, name: str, selection: Sequence[str], fault: str = ""

@@ -13,7 +13,9 @@ import typer
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
 from harness.cli.say import clock_text, err, out, show, table
 from harness.cli.series import RunSeries
+from harness.cli.verdict import conclude
 from harness.criteria import DECIDING, Verdict
+from harness.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,10 +74,10 @@ def soak(
         words = ", ".join(f"{count} {verdict}" for verdict, count in said)
         err.print(f"[bold]{number}/{runs}[/] {words} after {clock_text(lap.seconds)}")
         _write(series.directory / "soak.json", laps)
-    _print(laps)
+    _print(laps, short=short)
     out.print(f"\nreports: {series.directory}")
-    if unsteady(laps):
-        raise typer.Exit(1)
+    changed = unsteady(laps, short=short)
+    conclude(Exit.FAIL if changed else Exit.PASS, series.directory)
 
 
 def selection(*, short: bool) -> list[str]:
@@ -84,9 +86,14 @@ def selection(*, short: bool) -> list[str]:
     return ["--fastest", *criteria] if short else criteria
 
 
-def unsteady(laps: Sequence[Lap]) -> list[str]:
-    """Name each criterion that did not pass every time, and each test that changed."""
-    criteria = [c for c in DECIDING if {lap.criteria[c] for lap in laps} != {"pass"}]
+def unsteady(laps: Sequence[Lap], *, short: bool = False) -> list[str]:
+    """Name each criterion that did not pass every time, and each test that changed.
+
+    In a short soak one test of each criterion passes, which is `partial`.
+    """
+    good = [{Verdict.PASS.value}, *([{Verdict.PARTIAL.value}] if short else [])]
+    said = {c: {lap.criteria[c] for lap in laps} for c in DECIDING}
+    criteria = [c for c in DECIDING if said[c] not in good]
     tests = sorted({test for lap in laps for test in lap.tests})
     changed = [t for t in tests if len({lap.tests.get(t) for lap in laps}) > 1]
     return criteria + changed
@@ -100,13 +107,13 @@ def _write(file: Path, laps: Sequence[Lap]) -> None:
     file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _print(laps: Sequence[Lap]) -> None:
+def _print(laps: Sequence[Lap], *, short: bool) -> None:
     lines = table("criterion", "verdicts", "runs")
     for criterion in DECIDING:
         said = Counter(lap.criteria[criterion] for lap in laps).most_common()
         words = ", ".join(f"{count} {verdict}" for verdict, count in said)
         lines.add_row(criterion, words, str(len(laps)))
     show(lines)
-    changed = unsteady(laps)
+    changed = unsteady(laps, short=short)
     told = f"not steady: {', '.join(changed)}" if changed else "no verdict changed"
     out.print(f"\n{told}", markup=False)

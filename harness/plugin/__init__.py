@@ -7,14 +7,21 @@ asked for, and opens a report only when it sees a test of a suite.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
 
 from harness.errors import InputError
-from harness.plugin import places
+from harness.exits import Exit
+from harness.plugin import census, places, roots
+from harness.plugin.ending import conclude
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS, SETTINGS, Settings, is_worker, parse
+from harness.plugin.refusals import refuse
 
-_BAD_INPUT = 2  # as every command of `harness` ends on it
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # A plugin of its own, so that fixtures may have helpers that no test sees.
 pytest_plugins = ["harness.plugin.fixtures"]
@@ -25,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("acceptance", "acceptance of a migration on throwaway VMs")
     for option in OPTIONS:
         group.addoption(option.name, **option.keywords)
+    census.add_option(group)
     parser.addini(
         places.INI,
         "directories or installed packages that --criterion and --list-criteria search",
@@ -33,11 +41,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Start again with the project's root before pytest captures any output."""
+    roots.restart(early_config)
+    yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers; register the session plugin when suites may be run."""
     for line in MARKERS:
         config.addinivalue_line("markers", line)
+    if into := config.getoption(census.OPTION):
+        config.pluginmanager.register(census.Lister(Path(into)), "acceptance-census")
+        return
     settings = parse(config)
+    refuse(config, settings)
     config.stash[SETTINGS] = settings
     if settings.list_criteria:
         from harness.plugin.listing import Listing  # noqa: PLC0415 - only when used
@@ -47,12 +66,26 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness.plugin.session import register  # noqa: PLC0415 - heavy
 
         if not is_worker(config):
-            refuse(settings)
+            look_ahead(settings)
         register(config, settings)
 
 
-def refuse(settings: Settings) -> None:
-    """End with status 2 and one message, before anything is built or written.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(
+    config: pytest.Config,
+) -> Generator[None, int | None, int | None]:
+    """End with the exit status that the docs list, and with the line that says it."""
+    if is_worker(config) or config.getoption(census.OPTION):
+        return (yield)
+    try:
+        status = yield
+    except pytest.UsageError as error:
+        return conclude(config, Exit.ERROR, "\n".join(map(str, error.args)))
+    return conclude(config, status)
+
+
+def look_ahead(settings: Settings) -> None:
+    """Raise UsageError before anything is built or written.
 
     A project without a fleet file has suites that need neither it nor machines.
     """
@@ -65,8 +98,8 @@ def refuse(settings: Settings) -> None:
     try:
         examine(settings, load_fleet(settings.fleet))
     except InputError as error:
-        pytest.exit(str(error), returncode=_BAD_INPUT)
+        raise pytest.UsageError(str(error)) from error
     if lacking := reference.lacking():
         lines = [f"  | {each.name}: {each.detail}: {each.mend}" for each in lacking]
         told = "\n".join(["this computer cannot launch machines", *lines])
-        pytest.exit(f"{told}\n  see `harness doctor`", returncode=_BAD_INPUT)
+        raise pytest.UsageError(f"{told}\n  see `harness doctor`")

@@ -19,7 +19,7 @@ from harness.report.writer import point_latest
 from harness.runtime import abandoned, sweep_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.plugin.options import Settings
     from harness.plugin.run import Run
@@ -37,8 +37,12 @@ def close(
     duration_s: float,
     interrupted: bool,
     host: HostFacts,
+    status: Callable[[report.Results], tuple[str, int]],
 ) -> report.Results:
-    """Write a run's report, also when its processes were killed, and return it."""
+    """Write a run's report, also when its processes were killed, and return it.
+
+    `status` gives the word and the exit status of the results.
+    """
     events = [*journal.read(run.journal.directory), *run.journal.lost]
     ledger = merge.fold(sorted(events, key=lambda event: event.at))
     for story in ledger.stories.values():
@@ -54,6 +58,7 @@ def close(
         guest=settings.guest,
         full=settings.full,
         selection=settings.selection,
+        asked=settings.selected.criteria,
         interrupted=interrupted,
         host=host,
         fault=str(settings.fault or ""),
@@ -61,6 +66,9 @@ def close(
         **_known(ledger.facts),
     )
     results = merge.results(ledger, result, run.directory)
+    word, code = status(results)
+    ended = results.run.model_copy(update={"verdict": word, "status": code})
+    results = results.model_copy(update={"run": ended})
     # The verdict is known: nothing that keeps it off the disk may hide it.
     with keeping(run):
         report.write(results, run.directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
@@ -15,16 +16,17 @@ from harness import report  # noqa: TC001 - pluggy reads annotations
 from harness.criteria import Outcome
 from harness.exits import Exit
 from harness.plugin import table
+from harness.plugin.census import census
 from harness.plugin.closing import close, rescue
+from harness.plugin.ending import ENDED, Conclusion, status_of
 from harness.plugin.live import JournalDisplay, terminal
 from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
-from harness.report import computer, summary
+from harness.report import computer, summary, verdicts
 from harness.signals import Interrupted, ignoring, interrupting
 
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from xdist.workermanage import (  # type: ignore[import-untyped]
         WorkerController,
@@ -55,6 +57,7 @@ class Controller:
         self.signals = ExitStack()
         self.signals.enter_context(interrupting())
         config.add_cleanup(self.signals.close)
+        self.await_census: Callable[[], None] | None = None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
@@ -72,9 +75,25 @@ class Controller:
         if error is not None:
             rescue(self.run)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Begin the census when the first worker has listed its tests."""
+        self._count()
+
+    def _count(self) -> None:
+        if self.run.opened and not self.settings.listed and self.await_census is None:
+            journals = self.run.journal.directory
+            listing = census(self.config, self.settings, journals)
+            self.await_census = self.stack.enter_context(listing)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self) -> Generator[None, object, object]:
+    def pytest_runtestloop(
+        self, session: pytest.Session
+    ) -> Generator[None, object, object]:
         """Show what happens while tests run."""
+        if not session.config.option.collectonly:
+            verdicts.begin(self.settings.reports, self.run.directory)
+            self._count()
         if self.run.opened:
             self._mute()
         live = JournalDisplay(
@@ -120,25 +139,53 @@ class Controller:
         # Without a letter pytest prints nothing now, and the word in its summary.
         return None if self.wordy else (ended, "", ended.upper())
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the report and decide the exit status; no signal cuts that short."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None]:
+        """Write the report and decide the exit status; no signal cuts that short.
+
+        A second Ctrl-C ends what is still being taken down, not the report.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.ended_by = self.ended_by or signal.SIGINT
         self.signals.close()
         self.signals.enter_context(ignoring())
+        # A function, for children would inherit that a signal is ignored.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        self.signals.callback(signal.signal, signal.SIGINT, before)
+        self._close(session, exitstatus)
+
+    def _close(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.await_census and not self.ended_by:
+            self.await_census()
         self.stack.close()
         if not self.run.opened:
             return
+
+        def status(results: report.Results) -> tuple[str, int]:
+            partial = self.settings.allow_partial
+            return status_of(
+                results, exitstatus, signal=self.ended_by, allow_partial=partial
+            )
+
         self.results = close(
             self.run,
             self.settings,
             duration_s=time.monotonic() - self.began,
-            interrupted=exitstatus == pytest.ExitCode.INTERRUPTED,
+            interrupted=self.ended_by is not None
+            or exitstatus == pytest.ExitCode.INTERRUPTED,
             host=computer.between(self.host, computer.look()),
+            status=status,
         )
         self.unsaid = summary.append(summary.render(self.results), os.environ)
-        session.exitstatus = exit_status(self.results, exitstatus)
-        if self.run.problems and session.exitstatus == Exit.PASS:
-            session.exitstatus = Exit.ERROR  # there is no whole report of the pass
+        word, code = status(self.results)
+        if self.run.problems and code == Exit.PASS:
+            word, code = Exit.ERROR.word, Exit.ERROR  # no whole report of the pass
+        self.config.stash[ENDED] = Conclusion(word, code, self.run.directory)
+        session.exitstatus = code
 
     @pytest.hookimpl
     def pytest_terminal_summary(
@@ -158,15 +205,3 @@ class Controller:
             terminalreporter.write_line(f"harness: {problem}", red=True)
         if self.unsaid:
             terminalreporter.write_line(self.unsaid)
-
-
-def exit_status(results: report.Results, exitstatus: int) -> int:
-    """Give the exit status: a full run needs a pass of all five, any run of its tests.
-
-    What pytest itself has to say (interrupted, usage, internal error) goes first.
-    """
-    if exitstatus != pytest.ExitCode.OK:
-        return exitstatus
-    if not results.satisfied:
-        return pytest.ExitCode.TESTS_FAILED
-    return exitstatus

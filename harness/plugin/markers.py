@@ -22,7 +22,8 @@ MARKERS = (
     "fastest: of the tests of its criterion the one that detects a fault most cheaply",
     f"stage(name): the machine state it starts from: {', '.join(StageName)}",
     "disruptive: reboots, crashes or rebuilds its machine; never shares one",
-    "thorough: takes minutes; run with --thorough, or when its suite is named",
+    "thorough: takes minutes, decides nothing; run with --thorough or its suite's name",
+    "adopted: judges adopted units; run with --adopt-unit, and decides nothing without",
 )
 _MACHINE_FIXTURES = frozenset({"dev", "machine_factory", "site", "check"})
 
@@ -66,6 +67,16 @@ def of_a_suite(item: pytest.Item, suites: SuitePlaces) -> bool:
 def marked_thorough(item: pytest.Item) -> bool:
     """Whether a test is left out of an ordinary run of all suites."""
     return item.get_closest_marker("thorough") is not None
+
+
+def marked_adopted(item: pytest.Item) -> bool:
+    """Whether a test is left out of a run that adopts no units."""
+    return item.get_closest_marker("adopted") is not None
+
+
+def optional(item: pytest.Item) -> bool:
+    """Whether a criterion passes without this test."""
+    return marked_thorough(item) or marked_adopted(item)
 
 
 def misuse(items: Iterable[pytest.Item]) -> list[str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import criteria
 from harness.errors import InputError
 from harness.host import Accel
 from harness.plugin import places
@@ -40,7 +39,7 @@ OPTIONS = (
     Option(
         "--accel",
         {
-            "choices": [choice.value for choice in Accel],
+            "metavar": "|".join(Accel),
             "default": Accel.AUTO.value,
             "help": "auto tries KVM and falls back to TCG, kvm never does"
             " (default: auto)",
@@ -104,6 +103,22 @@ OPTIONS = (
         },
     ),
     Option(
+        "--allow-partial",
+        {
+            "action": "store_true",
+            "help": "end with 0 where tests passed and none failed, also when no"
+            " criterion is decided: for `git bisect run`",
+        },
+    ),
+    Option(
+        "--must-judge",
+        {
+            "action": "store_true",
+            "help": "end with 5 where no test of a suite judged anything; `make"
+            " accept` gives it",
+        },
+    ),
+    Option(
         "--list-criteria",
         {
             "action": "store_true",
@@ -124,7 +139,6 @@ OPTIONS = (
         "--adopt-vm",
         {
             "metavar": "NAME",
-            "default": "dev",
             "help": "the VM that these units start (default: dev)",
         },
     ),
@@ -143,6 +157,7 @@ class Settings:
     """What the command line asked for."""
 
     root: Path
+    paths: tuple[Path, ...]
     suites: SuitePlaces
     fleet: Path
     fleet_given: bool
@@ -159,7 +174,11 @@ class Settings:
     thorough: bool
     full: bool
     """Whether every suite is to run, so that the five decide the exit status."""
+    listed: bool
+    """Whether it collects every test there is, with the project's own configuration."""
     selection: str
+    allow_partial: bool
+    must_judge: bool
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -193,12 +212,13 @@ def parse(config: pytest.Config) -> Settings:
     paths = [places.path_of(config, arg) for arg in config.args]
     narrowed = [f for f, name in _NARROWING.items() if config.getoption(name, None)]
     whole = not selected and suites.covered_by(paths)
-    settings = Settings(
+    return Settings(
         root=root,
+        paths=tuple(paths),
         suites=suites,
         fleet=_given(config, "--fleet", root / "fleet.toml"),
         fleet_given=config.getoption("--fleet") is not None,
-        accel=Accel(config.getoption("--accel")),
+        accel=_accel(config),
         guest=str(config.getoption("--guest")),
         reports=_given(config, "--report-dir", root / "reports"),
         keep_machines=bool(config.getoption("--keep-machines")),
@@ -209,17 +229,22 @@ def parse(config: pytest.Config) -> Settings:
             (config.invocation_params.dir / file).absolute()
             for file in config.getoption("--adopt-unit")
         ),
-        adopted=str(config.getoption("--adopt-vm")),
+        adopted=str(config.getoption("--adopt-vm") or "dev"),
         thorough=bool(config.getoption("--thorough")) or not whole,
         wants_suites=any(
             not path.is_relative_to(root / "tests") or suites.touched_by(path)
             for path in paths
         ),
         full=whole and not narrowed,
+        listed=whole and not narrowed and not any(map(config.getoption, _CONFIGURING)),
+        allow_partial=bool(config.getoption("--allow-partial")),
+        must_judge=bool(config.getoption("--must-judge")),
         selection=_selection(config, narrowed, selected),
     )
-    _refuse(config, settings)
-    return settings
+
+
+# With these a run of all suites may see fewer tests than there are.
+_CONFIGURING = ("inifilename", "override_ini")
 
 
 def distributed(config: pytest.Config) -> bool:
@@ -232,23 +257,16 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _refuse(config: pytest.Config, settings: Settings) -> None:
-    if foreign := criteria.unknown(settings.selected.criteria):
-        known = ", ".join(criteria.BY_ID)
-        raise pytest.UsageError(
-            f"--criterion {', '.join(foreign)}: no row of the register: {known}"
-        )
-    if distributed(config) and settings.list_criteria:
-        raise pytest.UsageError("--list-criteria runs nothing: leave out -n")
-    if distributed(config) and settings.keep_machines:
-        raise pytest.UsageError(
-            "--keep-machines needs the terminal that -n takes away: leave out -n"
-        )
-
-
 def _given(config: pytest.Config, option: str, default: Path) -> Path:
     given = config.getoption(option)
     return (config.invocation_params.dir / given).absolute() if given else default
+
+
+def _accel(config: pytest.Config) -> Accel:
+    given = str(config.getoption("--accel"))
+    if given not in set(Accel):
+        raise pytest.UsageError(f"--accel {given}: one of {', '.join(Accel)}")
+    return Accel(given)
 
 
 def _fault(config: pytest.Config) -> Fault | None:

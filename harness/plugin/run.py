@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.plugin.options import is_worker
-from harness.report.journal import Fact, Journal, MachineUsed, ProgressLine, Timing
+from harness.report.journal import (
+    Fact,
+    Journal,
+    MachineUsed,
+    Opened,
+    ProgressLine,
+    Timing,
+)
 
 if TYPE_CHECKING:
     from harness.evidence import Recorder
@@ -37,6 +44,18 @@ class Run:
     def opened(self) -> bool:
         """Whether any process of this run saw a test of a suite."""
         return self.journal.directory.is_dir() or bool(self.journal.lost)
+
+    def opening(self, settings: Settings) -> Opened:
+        """Say what the run is, for a report of it when its controller is gone."""
+        return Opened(
+            started=self.started,
+            guest=settings.guest,
+            fault=str(settings.fault or ""),
+            selection=settings.selection,
+            full=settings.full,
+            asked=settings.selected.criteria,
+            listed=settings.listed,
+        )
 
     def fact(self, name: str, value: str | float | list[str]) -> None:
         """Record something about the run as a whole; the first word counts."""

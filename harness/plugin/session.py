@@ -22,9 +22,11 @@ from harness.plugin.blame import site_blamed
 from harness.plugin.causes import Causes, same_cause
 from harness.plugin.lost import LostLines
 from harness.plugin.markers import (
+    marked_adopted,
     marked_thorough,
     misuse,
     of_a_suite,
+    optional,
     subject_of,
 )
 from harness.plugin.options import distributed, is_worker
@@ -130,9 +132,12 @@ class Tests:
                 title=_title(item),
                 criteria=subject.criteria,
                 stage=subject.stage,
+                optional=optional(item),
             )
         if not self.settings.thorough:
             _leave_out(config, items, [i for i in ours if marked_thorough(i)])
+        if not self.settings.units:
+            _leave_out(config, items, [i for i in ours if marked_adopted(i)])
 
     def _select(
         self, config: pytest.Config, items: list[pytest.Item], ours: list[pytest.Item]
@@ -164,6 +169,8 @@ class Tests:
         if session.config.option.collectonly:
             return
         events: list[Event] = [*self.seen.values(), *self.uncollected]
+        if events:
+            events.insert(0, self.run.opening(self.settings))
         for event in events:
             self.run.journal.write(event)
 

@@ -35,6 +35,7 @@ _TONES: dict[str, Tone] = {
     Verdict.BROKEN: Tone.BROKEN,
     Outcome.BROKEN: Tone.BROKEN,
     ControlVerdict.BROKEN: Tone.BROKEN,
+    Verdict.PARTIAL: Tone.WARNING,
     Outcome.SKIPPED: Tone.WARNING,
     COLLATERAL: Tone.WARNING,
     ELSEWHERE: Tone.WARNING,

@@ -39,6 +39,40 @@ class Collected(_Event):
     criteria: tuple[str, ...] = ()
     stage: str | None = None
     selected: bool = True
+    optional: bool = False
+    """Whether its criteria can pass without it, for it is marked thorough."""
+
+
+class Opened(_Event):
+    """A run began; written by each of its processes, and all say the same."""
+
+    event: Literal["opened"] = "opened"
+    started: str
+    guest: str = ""
+    fault: str = ""
+    selection: str = ""
+    full: bool = False
+    asked: tuple[str, ...] = ()
+    listed: bool = False
+    """Whether the run collects all tests of the suites; else `KnownTests` has them."""
+
+
+class KnownTest(BaseModel):
+    """One test of the suites, whether or not the run selects it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nodeid: str
+    criteria: tuple[str, ...]
+    optional: bool = False
+
+
+class KnownTests(_Event):
+    """All tests of all suites; `unlisted` names files whose tests are unknown."""
+
+    event: Literal["census"] = "census"
+    tests: tuple[KnownTest, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
 
 class CollectFailed(_Event):
@@ -102,7 +136,9 @@ class Timing(_Event):
 
 
 Event = (
-    Collected
+    Opened
+    | KnownTests
+    | Collected
     | CollectFailed
     | Started
     | MachineUsed

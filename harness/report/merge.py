@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.criteria import REGISTER, Decision, Judged, Outcome, Verdict, judge
+from harness.criteria import (
+    REGISTER,
+    Decision,
+    Judged,
+    Outcome,
+    Verdict,
+    deciding,
+    judge,
+    left_out,
+)
 from harness.evidence import RECORD
 from harness.files import reason
 from harness.report.journal import (
@@ -16,7 +25,9 @@ from harness.report.journal import (
     Event,
     Fact,
     Finished,
+    KnownTests,
     MachineUsed,
+    Opened,
     Started,
     Timing,
 )
@@ -60,6 +71,8 @@ class Ledger:
     uncollected: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    opened: Opened | None = None
+    census: KnownTests | None = None
 
     def story(self, nodeid: str) -> TestStory:
         """Give the story of a test, begun at its first mention."""
@@ -77,14 +90,55 @@ class Ledger:
                 self.story(nodeid).machines.append(event)
             case Finished(nodeid=nodeid):
                 self.story(nodeid).finished = event
-            case CollectFailed(text=text) if text not in self.uncollected:
-                self.uncollected.append(text)
             case Fact(name=name, value=value):
                 self.facts.setdefault(name, value)
             case Timing(name=name, seconds=seconds):
                 self.timings[name].append(seconds)
+            case Opened() | KnownTests() | CollectFailed():
+                self._take_list(event)
             case _:
                 pass
+
+    def _take_list(self, event: Opened | KnownTests | CollectFailed) -> None:
+        """Add what says which tests there are, and which could not be listed."""
+        match event:
+            case Opened():
+                self.opened = self.opened or event
+            case KnownTests():
+                self.census = self.census or event
+            case CollectFailed(text=text) if text not in self.uncollected:
+                self.uncollected.append(text)
+            case _:
+                pass
+
+    @property
+    def unlisted(self) -> list[str]:
+        """Name what keeps the tests of a criterion from being known, if anything."""
+        files = [text.partition(": ")[0] for text in self.uncollected]
+        if self.census:
+            return [*files, *self.census.unlisted]
+        unknown = self.opened is not None and not self.opened.listed
+        return [*files, *(["tests that could not be listed"] if unknown else [])]
+
+    def tests_of(self, criterion: str) -> dict[str, bool]:
+        """Give all tests of a criterion; whether each was collected."""
+        known = {
+            test.nodeid: False
+            for test in (self.census.tests if self.census else ())
+            if criterion in test.criteria
+        }
+        return known | {
+            story.nodeid: True
+            for story in self.stories.values()
+            if story.collected and criterion in story.collected.criteria
+        }
+
+    def optional(self, nodeid: str) -> bool:
+        """Whether a criterion passes without a test."""
+        if (story := self.stories.get(nodeid)) and story.collected:
+            return story.collected.optional
+        tests = self.census.tests if self.census else ()
+        return any(test.nodeid == nodeid and test.optional for test in tests)
 
 
 def fold(events: Iterable[Event]) -> Ledger:
@@ -112,15 +166,8 @@ def results(ledger: Ledger, run: RunSummary, directory: Path) -> Results:
             "uncollected": tuple(ledger.uncollected),
         }
     )
-    by_criterion: dict[str, list[str]] = defaultdict(list)
-    for story in stories:
-        for criterion in story.collected.criteria if story.collected else ():
-            by_criterion[criterion].append(story.nodeid)
     by_nodeid = {test.nodeid: test for test in tests}
-    criteria = tuple(
-        _row(c, [judged[n] for n in by_criterion[c.id]], by_nodeid, run)
-        for c in REGISTER
-    )
+    criteria = tuple(_row(c, ledger, judged, by_nodeid, run) for c in REGISTER)
     return Results(run=run, criteria=criteria, tests=tests, timings=_timings(ledger))
 
 
@@ -176,11 +223,24 @@ def _judged(
 
 def _row(
     criterion: Criterion,
-    judged: list[Judged],
+    ledger: Ledger,
+    outcomes: Mapping[str, Judged],
     tests: Mapping[str, TestResult],
     run: RunSummary,
 ) -> CriterionResult:
-    ruling = judge(criterion, judged, full=run.full)
+    known = ledger.tests_of(criterion.id)
+    needed = deciding(
+        Judged(n, Outcome.DESELECTED, optional=ledger.optional(n)) for n in known
+    )
+    judged = [
+        replace(outcomes[n], optional=n not in needed)
+        for n, collected in known.items()
+        if collected
+    ]
+    missing = [n for n in needed if not known[n]]
+    if judged:
+        missing += ledger.unlisted
+    ruling = judge(criterion, judged, full=run.full, missing=missing)
     if ruling.verdict is Verdict.NOT_RUN and not judged and run.uncollected:
         ruling = Decision(Verdict.NOT_RUN, "some tests could not be listed")
     ran = [tests[j.nodeid] for j in judged if j.nodeid in tests]
@@ -194,6 +254,7 @@ def _row(
         reason=ruling.reason,
         duration_s=round(sum(test.duration_s for test in ran), 3),
         tests=tuple(j.nodeid for j in judged),
+        missing=tuple([j.nodeid for j in judged if left_out(j)] + missing),
         evidence=tuple(
             path for test in telling for path in (*test.evidence, *test.machines)
         ),

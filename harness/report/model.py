@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.criteria import DECIDING, ControlVerdict, RanOutcome, Verdict
+from harness.criteria import DECIDING, ControlVerdict, Outcome, RanOutcome, Verdict
 from harness.errors import InputError, Mistake
 from harness.evidence import Check, Relation
+from harness.exits import Exit
 from harness.files import read_input
 
 if TYPE_CHECKING:
@@ -83,6 +84,12 @@ class RunSummary(ResultModel):
     """Whether every suite was selected; only then the five decide the exit status."""
     selection: str = ""
     """The paths and expressions that selected the tests."""
+    asked: tuple[str, ...] = ()
+    """Ids of the criteria that were asked for by name."""
+    verdict: str = ""
+    """The word of the last line, such as `pass`; empty in older reports."""
+    status: int | None = None
+    """The exit status; null in older reports."""
     interrupted: bool = False
     """Whether the run was interrupted."""
     fault: str = ""
@@ -103,13 +110,15 @@ class CriterionResult(ResultModel):
     decides: bool = False
     """Whether it is required: it decides the exit status of a full run."""
     verdict: Verdict
-    """`pass`, `fail`, `broken` or `not-run`."""
+    """`pass`, `fail`, `broken`, `partial` or `not-run`."""
     reason: str
     """The failed check and its facts, or why nothing was judged."""
     duration_s: float = 0.0
     """Sum of its tests, seconds."""
     tests: tuple[str, ...] = ()
-    """Node ids of its tests."""
+    """Node ids of its tests that were collected."""
+    missing: tuple[str, ...] = ()
+    """Node ids of tests that decide it and did not run."""
     evidence: tuple[str, ...] = ()
     """Paths relative to this file."""
 
@@ -211,6 +220,14 @@ class ControlResult(ResultModel):
     reason: str = ""
     """Why the fault was not caught."""
 
+    @property
+    def ruling(self) -> Exit:
+        """The exit status that it asks for."""
+        if self.verdict is ControlVerdict.BROKEN:
+            return Exit.BROKEN
+        good = self.verdict in {ControlVerdict.CAUGHT, ControlVerdict.QUIET}
+        return Exit.PASS if good and not self.collateral else Exit.FAIL
+
 
 class Spread(ResultModel):
     """A measured distribution."""
@@ -256,11 +273,24 @@ class Results(ResultModel):
         return next(c.verdict for c in self.criteria if c.id == criterion)
 
     @property
-    def satisfied(self) -> bool:
-        """Whether nothing went wrong and, in a full run, all that decide passed."""
-        bad = any(test.outcome.bad for test in self.tests)
-        undecided = any(self.verdict(c) is not Verdict.PASS for c in DECIDING)
-        return not (bad or self.run.uncollected or (self.run.full and undecided))
+    def conclusion(self) -> Exit:
+        """Give the exit status that tests, criteria and controls add up to."""
+        outcomes = {test.outcome for test in self.tests}
+        rulings = {control.ruling for control in self.controls}
+        if Outcome.FAILED in outcomes or Exit.FAIL in rulings:
+            return Exit.FAIL
+        if Outcome.BROKEN in outcomes or Exit.BROKEN in rulings or self.run.uncollected:
+            return Exit.BROKEN
+        asked = DECIDING if self.run.full else self.run.asked or self._touched
+        decided = all(self.verdict(c) is Verdict.PASS for c in asked)
+        if Outcome.PASSED in outcomes and decided and not self.run.unrun:
+            return Exit.PASS
+        return Exit.UNDECIDED
+
+    @property
+    def _touched(self) -> tuple[str, ...]:
+        """The criteria of all tests that had their turn."""
+        return tuple({c for test in self.tests for c in test.criteria})
 
 
 def dump(results: Results) -> str:

@@ -67,14 +67,15 @@ def _row(
     row: CriterionResult, tests: Mapping[str, TestResult], results: Results
 ) -> CriterionResult:
     judged = [
-        Judged(n, tests[n].outcome, tests[n].reason)
+        Judged(n, tests[n].outcome, tests[n].reason, n not in row.missing)
         if n in tests
-        else Judged(n, _absent(n, results))
+        else Judged(n, _absent(n, results), optional=n not in row.missing)
         for n in row.tests
     ]
     if not judged or row.id not in BY_ID:
         return row
-    decision = judge(BY_ID[row.id], judged, full=results.run.full)
+    missing = [n for n in row.missing if n not in row.tests]
+    decision = judge(BY_ID[row.id], judged, full=results.run.full, missing=missing)
     update = {"verdict": decision.verdict, "reason": decision.reason}
     return row.model_copy(update=update)
 

@@ -26,6 +26,7 @@ def test_command_line(dev: Machine, site: Site, check: Recorder, fleet: Fleet) -
     check(checks.command_line(asked, vm, site.ports(), lent))
 
 
+@pytest.mark.adopted
 @pytest.mark.scenario("unit")
 def test_unit_settings(
     units: Units | None, request: pytest.FixtureRequest, check: Recorder, fleet: Fleet

@@ -173,8 +173,7 @@ def pytest_options() -> str:
 def _pytest_spelling(name: str, keywords: dict[str, Any]) -> str:
     if keywords.get("action") == "store_true":
         return f"`{name}`"
-    value = keywords.get("metavar") or "|".join(map(str, keywords.get("choices", ())))
-    return f"`{name} {value}`"
+    return f"`{name} {keywords['metavar']}`"
 
 
 def markers() -> str:

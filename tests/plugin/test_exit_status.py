@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.criteria import DECIDING, REGISTER, Verdict
-from harness.plugin.controller import exit_status
+from harness.plugin.ending import status_of
 from harness.report.model import CriterionResult, Results, RunSummary, TestResult
 from tests.plugin.child import ROOT, Child
 
@@ -62,22 +62,43 @@ def results(*, full: bool, outcome: str = "passed", missing: str = "") -> Result
     ("given", "before", "after"),
     [
         (results(full=True), 0, 0),
-        (results(full=True, missing="gc-no-estale"), 0, 1),
+        (results(full=True, missing="gc-no-estale"), 0, 5),
+        (results(full=True, outcome="broken"), 1, 3),
+        (results(full=True, outcome="failed"), 1, 1),
         (results(full=False, missing="gc-no-estale"), 0, 0),
-        (results(full=False, outcome="broken"), 0, 1),
-        (results(full=False, outcome="failed"), 0, 1),
-        (results(full=False, outcome="skipped"), 0, 0),
-        (results(full=True), 2, 2),
-        (results(full=True), 5, 5),
+        (results(full=False, outcome="broken"), 1, 3),
+        (results(full=False, outcome="failed"), 1, 1),
+        (results(full=False, outcome="skipped"), 0, 5),
+        (results(full=True), 3, 3),
+        (results(full=True), 1, 1),
     ],
 )
 def test_exit_status(given: Results, before: int, after: int) -> None:
-    """A full run needs all five; a part of one only that its own tests did not fail."""
-    assert exit_status(given, before) == after
+    """A full run needs all five; a part of one its own criteria."""
+    assert status_of(given, before)[1] == after
+
+
+@pytest.mark.parametrize("number", [1, 2, 15])
+def test_a_signal_goes_first(number: int) -> None:
+    """As a shell names it, also where a test failed."""
+    given = results(full=True, outcome="failed")
+    assert status_of(given, 2, signal=number) == ("interrupted", 128 + number)
+
+
+def test_a_partial_run_may_be_enough() -> None:
+    """Not where a test failed, nor where none passed; the word stays true."""
+    for outcome, said in (
+        ("passed", ("undecided", 0)),
+        ("failed", ("fail", 1)),
+        ("broken", ("broken", 3)),
+        ("skipped", ("undecided", 5)),
+    ):
+        given = results(full=True, outcome=outcome, missing="gc-no-estale")
+        assert status_of(given, 0, allow_partial=True) == said
 
 
 def test_full_and_partial_runs(tmp_path: Path) -> None:
-    """All five passed is 0, four of five is 1, and four chosen by -k is 0 again."""
+    """All five passed is 0, four of five is 5, and four chosen by -k is 0 again."""
     child = Child.made_of(tmp_path, ALL_PASS)
     assert child.run("suites").rc == 0
     assert child.results().run.full
@@ -90,7 +111,7 @@ def test_full_and_partial_runs(tmp_path: Path) -> None:
     (tmp_path / "suites/test_five.py").write_text(
         one_less + text.replace(str(DECIDING), "DECIDING")
     )
-    assert child.run("suites").rc == 1
+    assert child.run("suites").rc == 5
 
 
 @pytest.mark.parametrize("args", [(), ("-n", "1")], ids=["plain", "xdist"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.criteria import ControlVerdict
+from harness.exits import Exit
 from harness.report import dump
 from tests.plugin.child import Child
 from tests.report.samples import results, with_controls
@@ -101,7 +102,7 @@ def test_misused_markers_are_all_told(tmp_path: Path, args: tuple[str, ...]) -> 
     """A wrong id, a wrong stage and a missing stage are one usage error."""
     child = Child.made_of(tmp_path, MISUSED)
     ended = child.run(*args)
-    assert ended.rc == pytest.ExitCode.USAGE_ERROR
+    assert ended.rc == Exit.ERROR
     assert 'criterion("gc-no-stale") is no row of the register' in ended.stderr
     assert 'stage("onborded") is none of' in ended.stderr
     assert "it uses `dev` but does not say from which stage" in ended.stderr
@@ -112,15 +113,22 @@ def test_misused_markers_are_all_told(tmp_path: Path, args: tuple[str, ...]) -> 
     [
         (("--list-criteria", "-n", "1"), "leave out -n"),
         (("suites", "--keep-machines", "-n", "1"), "leave out -n"),
-        (("suites", "--fault", "nocolon"), "a fault in a file is FILE:CLASS"),
-        (("suites", "--accel", "xen"), "invalid choice"),
+        (("suites", "--fault", "nocolon"), "a file is FILE:CLASS"),
+        (("suites", "--accel", "xen"), "--accel xen: one of auto, kvm, tcg"),
+        (("suites", "--adopt-vm", "dev"), "nothing without --adopt-unit"),
+        (("suites", "--setup-plan"), "nothing would be judged"),
+        (("tests", "--thorough"), "no test of a suite, only tests"),
+        (("--fleet", "x.toml"), "no test of a suite, only tests"),
+        (("--list-criteria", "--fastest"), "leave out --fastest"),
+        (("tests", "--must-judge"), "no test of a suite, only tests"),
+        (("suites", "suites/x.py", "--must-judge"), "SUITES='suites/x.py'"),
     ],
 )
 def test_bad_options(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
     """Options that make no sense are refused in words."""
     child = Child.made_of(tmp_path, GOOD)
     ended = child.run(*args)
-    assert ended.rc == pytest.ExitCode.USAGE_ERROR
+    assert ended.rc == Exit.ERROR
     assert said in ended.stderr
 
 

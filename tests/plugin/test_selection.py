@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.exits import Exit
 from harness.plugin.markers import Subject
 from harness.plugin.selection import Selection
 from tests.plugin.child import Child
@@ -108,7 +109,7 @@ def test_a_selection_without_tests_is_an_error(
     """It is no green run of nothing; the message lists what could be selected."""
     child = Child.made_of(tmp_path, SUITES)
     ended = child.run(*args)
-    assert ended.rc == pytest.ExitCode.USAGE_ERROR
+    assert ended.rc == Exit.ERROR
     assert said in ended.stderr
     assert child.reports == []
 
@@ -125,7 +126,7 @@ def test_a_criterion_has_one_fastest_test(tmp_path: Path) -> None:
     """And only a test that judges it."""
     child = Child.made_of(tmp_path, {**SUITES, "suites/test_new.py": CONTESTED})
     ended = child.run("--list-criteria")
-    assert ended.rc == pytest.ExitCode.USAGE_ERROR
+    assert ended.rc == Exit.ERROR
     assert "gc-no-estale has 3 tests marked fastest" in ended.stderr
     assert "fastest for gc-no-estale, which it does not judge" in ended.stderr
 

@@ -13,6 +13,7 @@ from harness.criteria import (
     Judged,
     Outcome,
     Verdict,
+    deciding,
     judge,
     unknown,
 )
@@ -50,8 +51,10 @@ def test_ids_are_unique() -> None:
     ("outcomes", "verdict"),
     [
         ([Outcome.PASSED, Outcome.PASSED], Verdict.PASS),
-        ([Outcome.PASSED, Outcome.SKIPPED], Verdict.PASS),
-        ([Outcome.PASSED, Outcome.DESELECTED], Verdict.PASS),
+        ([Outcome.PASSED, Outcome.SKIPPED], Verdict.PARTIAL),
+        ([Outcome.PASSED, Outcome.DESELECTED], Verdict.PARTIAL),
+        ([Outcome.SKIPPED, Outcome.BROKEN], Verdict.BROKEN),
+        ([Outcome.DESELECTED, Outcome.FAILED], Verdict.FAIL),
         ([Outcome.PASSED, Outcome.BROKEN, Outcome.FAILED], Verdict.FAIL),
         ([Outcome.PASSED, Outcome.BROKEN], Verdict.BROKEN),
         ([Outcome.PASSED, Outcome.UNRUN], Verdict.NOT_RUN),
@@ -67,10 +70,35 @@ def test_verdict_of_outcomes(outcomes: list[Outcome], verdict: Verdict) -> None:
 
 @given(ANY_OUTCOMES)
 def test_pass_is_hard_to_get(outcomes: list[Outcome]) -> None:
-    """A pass means: one passed, none failed, broke or was left waiting."""
+    """A pass means: all passed, and there was one."""
     passed = judge(SWITCH, ended(*outcomes), full=True).verdict is Verdict.PASS
-    spoiled = {Outcome.FAILED, Outcome.BROKEN, Outcome.UNRUN} & set(outcomes)
-    assert passed == (Outcome.PASSED in outcomes and not spoiled)
+    assert passed == (set(outcomes) == {Outcome.PASSED})
+
+
+def test_an_optional_test_is_not_missed() -> None:
+    """It is listed, and its criterion passes without it; it still can fail."""
+    tests = [Judged("a", Outcome.PASSED), Judged("b", Outcome.DESELECTED, "", True)]
+    assert judge(SWITCH, tests, full=True).verdict is Verdict.PASS
+    tests[1] = Judged("b", Outcome.FAILED, "", optional=True)
+    assert judge(SWITCH, tests, full=True).verdict is Verdict.FAIL
+
+
+def test_a_partial_verdict_counts_and_names() -> None:
+    """So many of how many, and what did not run, with the reason of a skip."""
+    tests = ended(Outcome.PASSED, Outcome.SKIPPED)
+    missing = [f"suites/y.py::test_y{n}" for n in range(4)]
+    decision = judge(SWITCH, tests, full=False, missing=missing)
+    assert decision.verdict is Verdict.PARTIAL
+    assert decision.reason == (
+        "1 of 6 tests passed; not run: test_1 (because 1), test_y0, test_y1 and 2 more"
+    )
+
+
+def test_what_decides() -> None:
+    """All but the optional; where each is that, all."""
+    plain, long = Judged("a", Outcome.PASSED), Judged("b", Outcome.PASSED, "", True)
+    assert deciding([plain, long]) == ["a"]
+    assert deciding([long]) == ["b"]
 
 
 @given(ANY_OUTCOMES, st.booleans())

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _BEFORE_S, _AFTER_S = 3.0, 6.0
 _MOST_AXES = 12
+_MOST_PIECES = 200  # of a lane: a probe that flaps must not fill the page
+_FEW_NAMES = 2  # that fit next to a lane
 _FEW_EVENTS = 4  # of more, those that follow closely share an axis
 _MOST_WORDS = 16  # moments in a sentence
 _SHORTEST = 0.35  # per cent of the width: a moment must be seen
@@ -167,6 +169,7 @@ def _row(lane: Lane, start: float, end: float) -> AxisRow | None:
             pieces.append(Piece(left, _SHORTEST, "mark", mark.text))
     if not pieces:
         return None
+    pieces = sorted(pieces, key=lambda p: -p.width)[:_MOST_PIECES]
     return AxisRow(lane.name, tuple(pieces), _note(lane, start, end), bool(bad))
 
 
@@ -182,7 +185,9 @@ def _note(lane: Lane, start: float, end: float) -> str:
     named = [f"{b.text} {b.end - b.start:.1f} s" for b in seen if b.text]
     if len(named) == 1:
         return named[0] if len(seen) == 1 and lane.marks else named[0].split(" ")[0]
-    return "unbroken" if len(seen) == 1 else ", ".join(dict.fromkeys(named))[:60]
+    if len(seen) == 1:
+        return "unbroken"
+    return ", ".join(dict.fromkeys(named)) if len(named) <= _FEW_NAMES else ""
 
 
 def _sentence(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from harness.report.model import ControlResult, Results
 
+_MOST_CHARS = 8000  # of one text
+
 
 def render(results: Results, directory: Path) -> str:
     """Render `index.html` for a report whose evidence lies in `directory`."""
@@ -37,6 +39,7 @@ def render(results: Results, directory: Path) -> str:
         "short": short,
         "seconds": seconds,
         "fact": describe,
+        "bounded": bounded,
     }
     sentence, colour = headline(results)
     rows = matrix(results)
@@ -63,6 +66,11 @@ def render(results: Results, directory: Path) -> str:
 def _printable(value: object) -> object:
     """Take terminal codes out of a text; what is rendered already has none."""
     return plain(value) if type(value) is str else value
+
+
+def bounded(text: str) -> str:
+    """Cut a text that is too long for a page."""
+    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]} …"
 
 
 def matrix(results: Results) -> list[tuple[ControlResult, dict[str, str]]]:

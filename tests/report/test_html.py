@@ -11,6 +11,7 @@ import pytest
 
 from harness import report
 from harness.criteria import REGISTER, StageName
+from harness.evidence import Recorder
 from harness.report import html
 from harness.report.model import ControlResult
 from harness.report.story import chapters
@@ -224,3 +225,16 @@ def test_a_torn_series_does_not_cost_the_report(tmp_path: Path) -> None:
     (tmp_path / "evidence/switch/series-dns.json").write_text("{")
     report.write(samples.results(), tmp_path)
     assert "could not be drawn" in (tmp_path / "index.html").read_text()
+
+
+def test_the_page_stays_small(tmp_path: Path) -> None:
+    """Megabytes of a message or of a console do not get into the page."""
+    results = samples.results()
+    samples.lay_out(tmp_path)
+    machine = tmp_path / "machines" / "dev@network.swap.swap"
+    (machine / "console.log").write_text("x" * 5_000_000 + "\n" + "y" * 300_000)
+    loud = [t.model_copy(update={"reason": "z" * 500_000}) for t in results.tests]
+    flaps = [(n / 10, n % 2, "ping") for n in range(20_000)]
+    Recorder(samples.SWITCH, tmp_path / "evidence" / "switch").series("address", flaps)
+    text = html.render(results.model_copy(update={"tests": tuple(loud)}), tmp_path)
+    assert len(text) < 300_000

@@ -135,6 +135,6 @@ def nginx() -> Path:
     if found is None:
         raise HostError(
             "nginx is neither installed nor unpacked",
-            hint=f"run .ci/packages, or {remedy('nginx', 'nginx')}",
+            hint=remedy("nginx", "nginx", debian="run .ci/packages"),
         )
     return found

@@ -31,11 +31,11 @@ def distribution() -> Distribution:
     return Distribution.DEBIAN if {"debian", "ubuntu"} & words else Distribution.OTHER
 
 
-def remedy(program: str, package: str) -> str:
-    """Say how to get a program that Debian has in `package`."""
+def remedy(program: str, package: str, *, debian: str = "") -> str:
+    """Say how to get a program that Debian has in `package`, there as `debian` says."""
     match distribution():
         case Distribution.DEBIAN:
-            return f"apt install {package}"
+            return debian or f"apt install {package}"
         case Distribution.NIXOS:
             return "nix-shell, in the checkout: its shell.nix has every program"
         case Distribution.OTHER:

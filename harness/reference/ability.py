@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline
 from harness.errors import HarnessError
 from harness.host import Finding, cache_dir
+from harness.host.programs import which
 from harness.process import run
 from harness.reference.mirror import OVERRIDE, find_mirror
 from harness.reference.recipe import SUITE
@@ -30,6 +31,8 @@ def ability(environ: Mapping[str, str]) -> list[Finding]:
 
     The mirror is asked; never raises.
     """
+    if which("apt-get") is None:
+        return []  # said with the programs
     return [_mirror(environ), *_subordinate_ids()]
 
 

@@ -71,7 +71,7 @@ def find_keyring(deadline: Deadline) -> Path:
     unpacked = cache_dir() / _PACKAGE
     kept = unpacked / _KEPT
     for found in (KEYRING, kept):
-        if found.exists():
+        if found.is_file():
             return found
     with tempfile.TemporaryDirectory(prefix=".keys-", dir=cache_dir()) as name:
         place = Path(name)
@@ -83,7 +83,7 @@ def find_keyring(deadline: Deadline) -> Path:
             run(unpack, deadline=deadline).check()
             with suppress(OSError):  # another run was faster
                 (place / "tree").rename(unpacked)
-    if kept.exists():
+    if kept.is_file():
         return kept
     why = " ".join(f"{said.stdout} {said.stderr}".split()) or "apt has none"
     raise HostError(

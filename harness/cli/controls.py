@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -14,11 +15,11 @@ import typer
 
 from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
-from harness.cli.say import clock_text, err, out, show, table
+from harness.cli.say import clock_text, err, out, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.cli.verdict import conclude
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
-from harness.errors import InputError, near
+from harness.errors import InputError, Mistake, near
 from harness.exits import Exit
 from harness.fault import Fault, Ruling, built_in, judge, load_all
 from harness.report import summary
@@ -68,13 +69,19 @@ def controls(  # noqa: PLR0913 - one parameter for each option
         typer.Option(help="a report that gets the rulings too"),
     ] = None,
     listing: Annotated[
-        bool, typer.Option("--list", help="print the faults, run nothing")
+        bool, typer.Option("--list", help="print the faults' names, run nothing")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="with --list: all that is known of each")
     ] = False,
 ) -> None:
     """Inject faults, and check that the suites detect each."""
+    if as_json and not listing:
+        alone = Mistake("command line", "--json", "", "left out, or given with --list")
+        raise InputError("nothing is listed", [alone])
     chosen = choose([*(names or []), *(fault or [])], only=only, fast=fast)
     if listing:
-        _print_list(chosen)
+        _print_list(chosen, as_json=as_json)
         return
     if into is not None and not (into / RESULTS).is_file():
         raise InputError(f"--into {into}: there is no {RESULTS} in it")
@@ -211,13 +218,26 @@ def _add(taken: Sequence[tuple[Control, Ruling]], into: Path) -> None:
     write(both, into.absolute())
 
 
-def _print_list(chosen: Sequence[Control]) -> None:
-    lines = table("fault", "must fail", "story", "source")
-    for control in chosen:
-        fault = control.fault
-        expected = ", ".join(fault.expects) or "nothing: benign"
-        lines.add_row(fault.name, expected, fault.story(), fault.source)
-    show(lines)
+def _print_list(chosen: Sequence[Control], *, as_json: bool) -> None:
+    """Print what `harness controls` takes as arguments, one on each line, or JSON."""
+    if not as_json:
+        typer.echo("\n".join(control.reference for control in chosen))
+        return
+    rows = [
+        {
+            "reference": control.reference,
+            "name": fault.name,
+            "story": fault.story(),
+            "source": fault.source,
+            "benign": fault.benign,
+            "fast": fault.fast,
+            "expects": {c: sorted(names) for c, names in fault.expects.items()},
+            "selection": list(fault.selection),
+        }
+        for control in chosen
+        for fault in [control.fault]
+    ]
+    typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
 
 
 def _print_matrix(taken: Sequence[tuple[Control, Ruling]]) -> None:

@@ -47,7 +47,7 @@ def rehearse(
         "reports/rehearsals"
     ),
 ) -> None:
-    """Do the swap by hand in a throwaway, under the suite's probes.
+    """Do the swap by hand on a throwaway VM, while probes watch.
 
     Starts the old VM and dev, shows each second what the LAN client sees, and judges it
     at the end with the checks of the suite.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import process
+from harness.cli import app
+from harness.fault import built_in
 from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +127,53 @@ def test_an_unknown_error_is_the_instruments_and_keeps_its_details() -> None:
     assert "QQQ" not in text + said.stderr
     file.unlink()
     file.parent.rmdir()
+
+
+def test_the_list_of_faults_can_be_copied() -> None:
+    """One name on each line, which the command takes; --json has the rest."""
+    names = shell("", "controls", "--list").stdout.split("\n")[:-1]
+    assert names == list(built_in())
+    assert shell("", "controls", "--list", *names[:3]).stdout.split() == names[:3]
+    rows = json.loads(shell("", "controls", "--list", "--json").stdout)
+    assert [row["reference"] for row in rows] == names
+    assert rows[0]["story"]
+    assert rows[0]["expects"]
+    alone = shell("", "controls", "--json")
+    assert alone.rc == 2
+    assert "given with --list" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("killmode",), "did you mean killmode-"),
+        (("boot-full", "boot-full"), "name = boot-full: each fault once"),
+        (("--only", "gc-no-stale"), "did you mean gc-no-estale?"),
+        (("--report-dir", "/dev/null", "boot-full"), "/dev/null"),
+        (("--into", "/nonexistent"), "there is no results.json in it"),
+    ],
+)
+def test_a_wrong_word_of_controls_is_one_message(
+    args: tuple[str, ...], words: str
+) -> None:
+    """With status 2, before anything runs."""
+    said = shell("", "controls", *args)
+    assert said.rc == 2
+    assert words in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_every_help_fits_the_terminal() -> None:
+    """At 80 columns no sentence is cut, at 60 no line is longer."""
+    groups = app.registered_commands
+    names = [[str(each.name)] for each in groups] + [[], ["spec"], ["spec", "check"]]
+    script = "from harness.cli import app\nimport sys\n"
+    script += "for words in %r:\n"
+    script += "    app([*words, '--help'], standalone_mode=False)\n"
+    for columns in (80, 60):
+        argv = ["env", f"COLUMNS={columns}", sys.executable, "-c", script % (names,)]
+        said = process.run(argv, deadline=patient(50, "help"), cwd=ROOT).check().stdout
+        assert [line for line in said.splitlines() if len(line) > columns] == []
+        assert said.count("Usage: ") == len(names)
+        cut = [line for line in said.splitlines() if re.search(r"\w\.\.\.$", line)]
+        assert columns < 80 or cut == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from harness.cli.inputs import (
     make_testbed,
 )
 from harness.cli.say import live, show, table
+from harness.errors import InputError, Mistake
 from harness.report.model import Spread
 
 if TYPE_CHECKING:
@@ -44,14 +46,17 @@ def bench(
     accel: AccelChoice = DEFAULT_ACCEL,
 ) -> None:
     """Measure cold boot, restores and commands on one machine."""
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        mistake = Mistake("command line", "--json", str(file), "a file to be written")
+        raise InputError("the figures could not be written", [mistake])
     with live("starting") as progress:
         testbed = make_testbed(fleet, accel, progress, vm=vm, stage=stage)
         testbed.stages.ensure(stage, vm)
         with testbed.open(stage) as factory:
             figures = Rig(testbed, factory.site, stage, vm).measure(restores, commands)
+    _print(figures)
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n")
-    _print(figures)
 
 
 class Rig:

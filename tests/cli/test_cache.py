@@ -378,3 +378,14 @@ def test_damaged_manifests_do_not_stop_any_command(cache: Path, text: str) -> No
     assert listed.stdout.count("not used, `harness clean` removes it") == 3
     assert harness("clean").rc == 0
     assert stages(cache) == []
+
+
+@pytest.mark.parametrize("name", ["missing/figures.json", "cache"])
+def test_bench_refuses_before_it_measures(
+    cache: Path, tmp_path: Path, name: str
+) -> None:
+    """A file that cannot be written would lose minutes of work."""
+    assert cache
+    done = harness("bench", "--json", str(tmp_path / name))
+    assert done.rc == 2
+    assert "--json" in done.stderr

@@ -86,7 +86,8 @@ def remove(items: Iterable[Item]) -> None:
     debs = host.cache_dir() / "debs"
     if debs.is_dir():
         size = size_text(sum(path.lstat().st_size for path in debs.glob("*.deb")))
-        out.print(f"kept     downloaded packages, {size}: the next build of an image")
+        why = "the next build of an image uses them"
+        out.print(f"kept     downloaded packages, {size}: {why}")
     out.print(f"Removed {gone} cached states, {size_text(freed)}.")
 
 
@@ -182,7 +183,7 @@ def _ask(users: Sequence[CacheUser], cache: Path) -> None:
         text = f"{names}: using the cache. Remove what no running machine needs?"
         if typer.confirm(text):
             return
-    mistakes = [Mistake(str(cache), "", str(user), "not in use") for user in users]
+    mistakes = [Mistake(str(user), "", "", f"uses {cache}") for user in users]
     raise InputError(
         "another process uses the cache; nothing was removed",
         mistakes,

@@ -72,9 +72,7 @@ def trusted(directory: Path, sums: Sums, *, fresh: bool = False) -> list[Damage]
     known = _known(directory)
     oldest = time.time() - FRESH_S if fresh else 0.0
     if all(
-        known.get(name, {}).get("is") == now
-        and known[name].get("sha256") == sums[name].get("sha256")
-        and known[name].get("at", 0.0) >= oldest
+        now is not None and _read_as(known.get(name), now, sums[name], oldest)
         for name, now in identity.items()
     ):
         return []
@@ -107,6 +105,18 @@ def note(
     }
     with suppress(OSError):
         write_whole(directory / CHECKED, json.dumps({**(known or {}), **read}) + "\n")
+
+
+def _read_as(
+    known: Mapping[str, Any] | None, now: Any, sums: Mapping[str, Any], oldest: float
+) -> bool:
+    """Return whether a file is the one that was read, with this result, since then."""
+    if known is None or known.get("is") != now or "sha256" not in sums:
+        return False
+    read_at = known.get("at")
+    if not isinstance(read_at, float) or not oldest <= read_at <= time.time():
+        return False
+    return bool(known.get("sha256") == sums["sha256"])
 
 
 def _known(directory: Path) -> dict[str, Any]:

@@ -149,6 +149,24 @@ def test_a_lost_file_is_damage(cache: Path, lost: str) -> None:
     assert "5 bytes" in caught.value.seen
 
 
+def test_a_lost_file_is_found_in_a_copy_that_was_never_read(cache: Path) -> None:
+    """Nothing is known of it, and nothing is there."""
+    for note in cache.rglob(".checked"):
+        note.unlink()
+    (last(cache) / "ram").unlink()
+    with pytest.raises(HarnessError, match="is damaged"):
+        entry.demand_whole(last(cache), image_in(cache))
+
+
+def test_what_was_read_in_the_future_is_read_again(cache: Path) -> None:
+    """A clock that was wrong then proves nothing."""
+    checked = last(cache) / ".checked"
+    text = re.sub(r'"at": [0-9.]+', '"at": 9999999999.0', checked.read_text())
+    checked.write_text(text)
+    entry.demand_whole(last(cache), image_in(cache))
+    assert "9999999999" not in checked.read_text()
+
+
 def test_unchanged_files_are_not_read_again(cache: Path) -> None:
     """What was read stays trusted until a file is written, replaced or copied."""
     entry.demand_whole(last(cache), image_in(cache))
@@ -176,7 +194,13 @@ def test_an_old_reading_is_not_enough_before_a_failure_is_believed(
     assert checked.stat().st_mtime_ns != before
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"ram": 1}', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "null", '{"ram": 1}', '{"ram": {}}', "\0"),
+        '{"ram": {"at": "now"}, "disk.qcow2": {"at": null}}',
+    ],
+)
 def test_a_damaged_note_of_what_was_read_is_no_proof(cache: Path, text: str) -> None:
     """Everything is read again."""
     (last(cache) / ".checked").write_text(text)

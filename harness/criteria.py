@@ -69,8 +69,8 @@ class Criterion:
     """One row of the register.
 
     `decided_by` names the observables, in short. `decides` marks the five that the exit
-    status of a full run rests on. `needs` says what a run must be given before any test
-    can judge this row; such a row is not-run until then.
+    status of a full run rests on. `needs` says why no test judges this row yet; it is
+    not-run until then. `sections` are the parts of a spec without which none can.
     """
 
     id: str
@@ -78,6 +78,7 @@ class Criterion:
     decided_by: str
     decides: bool = False
     needs: str = ""
+    sections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Decision:
 
 
 _NAMED = 3  # tests that a reason names before it counts the rest
-_CHECKOUT = "a checkout of the fleet's repository, which this run was not given"
+_CHECKOUT = "the suites have no test for it: no option takes the fleet's repository"
 
 REGISTER: tuple[Criterion, ...] = (
     Criterion(
@@ -133,6 +134,7 @@ REGISTER: tuple[Criterion, ...] = (
         "LAN client's samples: outage within budget, no wrong DNS answer, exactly one"
         " MAC afterwards, temporary address silent",
         decides=True,
+        sections=("migration", "network.hosts"),
     ),
     Criterion(
         "inodes-within-budget",
@@ -155,11 +157,13 @@ REGISTER: tuple[Criterion, ...] = (
         "two-consumers",
         "dev and openclaw run side by side from the same module",
         "stopping, crashing or re-creating one leaves the other alone",
+        sections=("vms",),
     ),
     Criterion(
         "parallel-on-temporary-ip",
         "dev works on the temporary address while the old VM keeps the final one",
         "not one lost probe to the old VM",
+        sections=("migration",),
     ),
     Criterion(
         "onboard-infect",
@@ -185,12 +189,14 @@ REGISTER: tuple[Criterion, ...] = (
         "forgejo-mcp-reach",
         "forgejo-mcp answers from dev",
         "HTTP from the guest to the service host",
+        sections=("network.services",),
     ),
     Criterion(
         "swap-retires-old",
         "the old VM is gone after the swap",
         "no process, image, state directory, tap or lease left, no removed file held"
         " open, no restart, only dev answers, weight on the new unit",
+        sections=("migration",),
     ),
     Criterion(
         "ingress-auth",
@@ -198,11 +204,13 @@ REGISTER: tuple[Criterion, ...] = (
         "no access without a session, before and after the swap; web VM and LAN client"
         " reach lab on the final address; Remote-User is the portal's; streams survive"
         " a reload",
+        sections=("migration", "ingress", "network.hosts"),
     ),
     Criterion(
         "swap-rollback",
         "going back to the old VM works within the budget",
         "LAN client's samples through the reverse swap",
+        sections=("migration", "network.hosts"),
     ),
     Criterion(
         "checkout-sops",
@@ -312,7 +320,7 @@ def _absence(test: Judged) -> str:
 
 def _absent(criterion: Criterion, *, full: bool) -> str:
     if criterion.needs:
-        return f"needs {criterion.needs}"
+        return criterion.needs
     if full:
         return "no test covers it yet"
     return "not selected by this run"

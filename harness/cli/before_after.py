@@ -17,6 +17,7 @@ from harness.criteria import BY_ID, DECIDING, Outcome, Verdict
 from harness.errors import HarnessError
 from harness.exits import Exit
 from harness.fault import Ruling, judge, load
+from harness.fleet import load_fleet
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
@@ -63,6 +64,7 @@ def before_after(
     """Run the same tests on a microvm and on the VM, and compare."""
     options = ["--accel", accel.value]
     if fleet is not None:
+        load_fleet(fleet)  # a mistake in it is one message, before anything runs
         options += ["--fleet", str(fleet)]
     series = RunSeries("before-after", report_dir.absolute(), options)
     fault = load(MICROVM)

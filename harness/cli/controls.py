@@ -22,6 +22,7 @@ from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
 from harness.errors import InputError, Mistake, near
 from harness.exits import Exit
 from harness.fault import Fault, Ruling, built_in, judge, load_all
+from harness.fleet import load_fleet
 from harness.report import summary
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
@@ -87,6 +88,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
         raise InputError(f"--into {into}: there is no {RESULTS} in it")
     options = ["--accel", accel.value]
     if fleet is not None:
+        load_fleet(fleet)  # a mistake in it is one message, before anything runs
         options += ["--fleet", str(fleet)]
     run = Controls(RunSeries("controls", report_dir.absolute(), options))
     run.take_all(chosen, jobs)

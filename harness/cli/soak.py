@@ -16,6 +16,7 @@ from harness.cli.series import RunSeries
 from harness.cli.verdict import conclude
 from harness.criteria import DECIDING, Verdict
 from harness.exits import Exit
+from harness.fleet import load_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ def soak(
     options = ["-m", "not thorough"]
     options += ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
     if fleet is not None:
+        load_fleet(fleet)  # a mistake in it is one message, before anything runs
         options += ["--fleet", str(fleet)]
     series = RunSeries("soak", report_dir.absolute(), options)
     laps: list[Lap] = []

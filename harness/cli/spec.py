@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from harness.cli.say import out, show, table
-from harness.fleet import load_fleet, schema
+from harness.criteria import REGISTER
+from harness.fleet import lacking, load_fleet, schema
 
 app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=True)
 
@@ -31,6 +32,11 @@ def check(
         for sentence in fleet.scaled:
             out.print(f"  {sentence}")
     out.print(f"\n{file} is fine (digest {fleet.digest[:16]}).")
+    found = {row.id: lacking(fleet, row.sections) for row in REGISTER}
+    if unjudged := {criterion: why for criterion, why in found.items() if why}:
+        out.print("\nWith it these criteria cannot be judged:")
+        for criterion, why in unjudged.items():
+            out.print(f"  {criterion}: {why}", markup=False)
 
 
 @app.command("schema")

@@ -17,6 +17,7 @@ from harness.fleet.models import (
     Vm,
 )
 from harness.fleet.schema import json_schema
+from harness.fleet.sections import lacking
 
 __all__ = [
     "TAP_PREFIX",
@@ -31,6 +32,7 @@ __all__ = [
     "Throwaway",
     "Vm",
     "json_schema",
+    "lacking",
     "load_fleet",
     "parse_nix_json",
     "parse_toml",

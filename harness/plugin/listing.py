@@ -60,7 +60,7 @@ class Register:
         tests = self.tests.get(row.id, ())
         yield from (_INDENT + _line(row.id, test) for test in tests)
         if not tests:
-            yield _INDENT + (f"(needs {row.needs})" if row.needs else "(no test)")
+            yield _INDENT + (f"({row.needs})" if row.needs else "(no test)")
         if faults := self.faults.get(row.id):
             yield from _wrapped(self._detects(faults))
 

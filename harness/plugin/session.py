@@ -29,6 +29,7 @@ from harness.plugin.markers import (
     optional,
     subject_of,
 )
+from harness.plugin.needs import Needs
 from harness.plugin.options import distributed, is_worker
 from harness.plugin.outcome import Phase, classify, combine, explain
 from harness.plugin.run import (
@@ -66,6 +67,7 @@ def register(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(Worker(config), "acceptance-worker")
     if not distributed(config):
         config.pluginmanager.register(Tests(run, settings), "acceptance-tests")
+        config.pluginmanager.register(Needs(settings), "acceptance-needs")
     if not is_worker(config):
         from harness.plugin.controller import Controller  # noqa: PLC0415 - heavy
 

@@ -68,7 +68,7 @@ def register() -> str:
 
 
 def _decided(row: Criterion) -> str:
-    needs = f" (needs {row.needs})" if row.needs else ""
+    needs = f" ({row.needs})" if row.needs else ""
     return f"{row.decided_by}{needs}"
 
 

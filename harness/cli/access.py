@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
+from harness.errors import DeadlineExpired
 from harness.guest import access, ssh
 from harness.guest.agent import AgentTransport
 
@@ -48,7 +49,11 @@ def guest_agent(
     """
     transport = AgentTransport(machine.agent)
     try:
-        transport.ping(Deadline.after(patience, "the guest agent to answer"))
+        try:
+            transport.ping(Deadline.after(patience, "the guest agent to answer"))
+        except DeadlineExpired as error:
+            error.hint = "the guest is stuck or boots, or a test or a repl holds it"
+            raise
         yield AgentGuest(transport)
     finally:
         transport.close()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from harness.cli import access
 from harness.cli.consoles import attach_console
 from harness.cli.say import err
-from harness.errors import HarnessError
+from harness.errors import DeadlineExpired, HarnessError
 from harness.guest import ssh
 from harness.process import spawn
 
@@ -57,13 +57,18 @@ class GuestShell:
         """Whether a person types and reads here: then the guest gives a terminal."""
         return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
+    @property
+    def prompt(self) -> bool:
+        """Whether a person is to get a prompt."""
+        return self.typed and not self.words
+
     def run(self) -> int:
         """Run it to its end; return its exit status. Raises HarnessError."""
         for address in self._addresses():
             status, connected = self._ssh(address)
             if connected:
                 return status
-        if self.typed and not self.words:
+        if self.prompt:
             return self._console()
         return self._agent()
 
@@ -79,6 +84,8 @@ class GuestShell:
         except HarnessError as error:
             if earlier := key.addresses():
                 return [IPv4Address(text) for text in earlier]
+            if isinstance(error, DeadlineExpired) and not self.prompt:
+                raise  # the agent is not asked twice
             err.print(f"No ssh: {error}", markup=False)
             return []
         if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from harness.cli import access, running
-from harness.cli.say import out
+from harness.cli.say import err, out
 from harness.errors import HarnessError, HostError, InputError, Mistake
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ LOOPBACK = "127.0.0.1"
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
 _BACKLOG = 64
+_KILLED = 128 + signal.SIGKILL  # what is in a site ends so with it
 _ANSWER_S = 10.0
 
 OfMachine = Annotated[
@@ -50,7 +52,7 @@ def client(
 def open_page(
     url: Annotated[
         str | None,
-        typer.Argument(metavar="[URL]", help="http or https  [default: lab's page]"),
+        typer.Argument(metavar="URL", help="http or https  [default: lab's page]"),
     ] = None,
     vm: OfMachine = None,
     port: Annotated[
@@ -76,6 +78,9 @@ def open_page(
         argv = [*relay, str(listening.fileno()), host, str(there)]
         handles = [listening.fileno()]
         status = attached(on_client(machine, argv), pass_fds=handles)
+    if status == _KILLED:
+        err.print(f"The site of {machine.name} has ended.")
+        status = 0
     raise typer.Exit(status)
 
 

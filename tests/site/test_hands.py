@@ -25,8 +25,10 @@ from harness.cli.running import RunningMachine
 from harness.cli.visit import parse
 from harness.deadline import poll
 from harness.errors import InputError
+from harness.exits import Exit
 from harness.guest import ssh
 from harness.runtime import runtime_directory
+from harness.site import open_site
 from harness.testbed import announce
 from tests.guest.test_ssh import HELPERS, SSHD, UNPACKED
 from tests.screen import on_terminal
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.deadline import Deadline
+    from harness.fleet import NetworkSpec
     from harness.site import LanHost, Site
 
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -169,6 +172,31 @@ def listeners(port: int) -> set[str]:
         if row[3] == "0A" and int(row[1].split(":")[1], 16) == port
     }
     return {str(IPv4Address(bytes.fromhex(text)[::-1])) for text in found}
+
+
+def test_a_page_ends_with_its_site(network: NetworkSpec, tmp_path: Path) -> None:
+    """`harness up` takes it down: that is said, and is no error."""
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_site(network, tmp_path, deadline=soon()))
+        with running_machine(opened) as machine:
+            argv = [*HARNESS, "open", "--vm", machine.name, PAGE]
+            with on_terminal(argv) as (screen, child):
+                screen.wait_for("http://127.0.0.1:")
+                port = int(screen.wait_for("/"))
+                screen.wait_for("Ctrl-C ends it.")
+                assert "forgejo-mcp" in fetch(port)
+                stack.close()
+                screen.wait_for(f"The site of {machine.name} has ended.")
+                assert child.wait(20) == 0
+
+
+def test_a_guest_that_cannot_be_asked_is_one_message(site: Site) -> None:
+    """Neither ssh nor the agent: the instrument failed, not the command."""
+    with running_machine(site) as machine:
+        said = harness("sh", machine.name, "--", "true")
+    assert said.rc == Exit.BROKEN
+    assert "lost the guest agent's socket" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 @pytest.mark.parametrize(

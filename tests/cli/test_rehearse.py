@@ -23,7 +23,8 @@ HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 
 def harness(*words: str, cwd: Path = ROOT) -> process.Completed:
     """Run the command line to its end, without a terminal."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     deadline = patient(30, "harness")
     return process.run([*HARNESS, *words], deadline=deadline, cwd=cwd, env=env)
 

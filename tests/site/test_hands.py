@@ -73,7 +73,8 @@ def harness(
 ) -> process.Completed:
     """Run the command line to its end."""
     root = str(Path(__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": root}
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return process.run(
         [*HARNESS, *words], deadline=soon(), stdin=stdin, cwd=cwd, env=env
     )
@@ -93,7 +94,7 @@ def test_a_command_runs_on_the_client(site: Site, tmp_path: Path) -> None:
     assert str(site.client.ip) in address
     assert (said.rc, said.stderr) == (9, "oops\n")
     assert named.stdout.split() == ["10.42.97.15", "dev.example.org"]
-    assert missing.rc == 127
+    assert missing.rc in {126, 127}  # 126: a directory of PATH is closed
     assert "no-such-program" in missing.stderr
 
 

@@ -16,7 +16,7 @@ from harness.cli.say import err, explain
 from harness.errors import GuestFailure, HarnessError, InputError
 from harness.evidence import redact_text
 from harness.exits import Exit, ended_by
-from harness.files import keep_details, reason, refused
+from harness.files import keep_details, reason, refused, reopen
 from harness.signals import CommandEnded, interrupting
 
 if TYPE_CHECKING:
@@ -109,11 +109,7 @@ def _unexpected(error: Exception) -> HarnessError:
 
 def _outlets() -> Outlet:
     """Make both outputs survive their reader; open what the caller has closed."""
-    for handle in (0, 1, 2):
-        try:
-            os.fstat(handle)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    reopen()
     stdout, stderr = Outlet(1), Outlet(2)
     sys.stdout, sys.stderr = _text(stdout), _text(stderr)
     sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, closefd=False))

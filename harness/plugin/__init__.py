@@ -7,6 +7,8 @@ asked for, and opens a report only when it sees a test of a suite.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.exits import Exit
+from harness.files import reopen
 from harness.plugin import census, places, roots
 from harness.plugin.ending import conclude
 from harness.plugin.markers import MARKERS
@@ -44,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """Start again with the project's root before pytest captures any output."""
+    reopen()
+    # pytest writes to them without looking whether they are there.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
     roots.restart(early_config)
     yield
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.criteria import Outcome
+from harness.process import run
 from tests.plugin.child import ROOT, Child
+from tests.waiting import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +108,20 @@ def test_what_holds_for_all_tests_is_said_before_the_first(
     assert "Traceback" not in said
     assert "collected" not in said
     assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&- >/dev/null", ">&- 2>&-"])
+def test_an_output_that_is_closed_changes_no_status(
+    tmp_path: Path, closed: str
+) -> None:
+    """Pytest itself would end with an AttributeError about None."""
+    child = Child.made_of(tmp_path, {"suites/test_store.py": MANY})
+    for args, status in ((("--list-criteria",), 0), (("--criterion", "nosuch"), 2)):
+        ended = run(
+            ["bash", "-c", f"{shlex.join(child.argv(*args))} {closed}"],
+            deadline=patient(50, "a child pytest"),
+            env=child.env(),
+            cwd=tmp_path,
+        )
+        assert ended.rc == status
+        assert "Traceback" not in ended.stderr

@@ -38,9 +38,10 @@ def shell(redirections: str, *words: str, env: str = "") -> process.Completed:
     return process.run(["bash", "-c", script], deadline=deadline, cwd=ROOT)
 
 
-def raising(body: str) -> process.Completed:
+def raising(body: str, place: Path) -> process.Completed:
     """Run a command that does what `body` says."""
-    argv = [sys.executable, "-c", RAISING.format(body=body), "go"]
+    command = [sys.executable, "-c", RAISING.format(body=body), "go"]
+    argv = ["env", f"TMPDIR={place}", *command]
     return process.run(argv, deadline=patient(50, "harness"), cwd=ROOT)
 
 
@@ -104,17 +105,21 @@ def test_a_cache_that_is_no_directory(tmp_path: Path, command: str, place: str) 
         ("raise ExceptionGroup('', [InputError('a'), InputError('b')])", 2, "s: b"),
     ],
 )
-def test_each_kind_of_error_has_its_status(body: str, status: int, words: str) -> None:
+def test_each_kind_of_error_has_its_status(
+    tmp_path: Path, body: str, status: int, words: str
+) -> None:
     """None of them is a traceback."""
-    said = raising(body)
+    said = raising(body, tmp_path)
     assert said.rc == status
     assert words in said.stderr
     assert "Traceback" not in said.stderr
 
 
-def test_an_unknown_error_is_the_instruments_and_keeps_its_details() -> None:
+def test_an_unknown_error_is_the_instruments_and_keeps_its_details(
+    tmp_path: Path,
+) -> None:
     """The traceback is in a file of this user alone; no secret is in it."""
-    said = raising("raise KeyError('AGE-SECRET-KEY-1' + 'Q' * 20)")
+    said = raising("raise KeyError('AGE-SECRET-KEY-1' + 'Q' * 20)", tmp_path)
     assert said.rc == 3
     assert "an error of the harness itself: KeyError" in said.stderr
     assert "Traceback" not in said.stderr

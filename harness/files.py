@@ -156,18 +156,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
     flush(path.parent)
 
 
-def reopen() -> None:
-    """Open /dev/null for each standard descriptor that the caller has closed.
-
-    Else the next file that is opened would take its number, and be written into.
-    """
-    for handle in (0, 1, 2):
-        try:
-            os.fstat(handle)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-
-
 def flush(path: Path) -> None:
     """Wait until a file's content, or a directory's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -16,7 +16,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.exits import Exit
-from harness.files import reopen
+from harness.outlets import Outlet, install, reopen, settle
 from harness.plugin import census, places, roots
 from harness.plugin.ending import conclude
 from harness.plugin.markers import MARKERS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # A plugin of its own, so that fixtures may have helpers that no test sees.
 pytest_plugins = ["harness.plugin.fixtures"]
+STDOUT = pytest.StashKey[Outlet]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,11 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
-    """Start again with the project's root before pytest captures any output."""
+    """Settle root and outputs before pytest captures any; raises UsageError."""
     reopen()
-    # pytest writes to them without looking whether they are there.
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    # A caller in this process may have put a stream of its own there.
+    if sys.stdout is sys.__stdout__ and "PYTEST_XDIST_WORKER" not in os.environ:
+        early_config.stash[STDOUT] = install()
     roots.restart(early_config)
     yield
 
@@ -85,10 +86,11 @@ def pytest_cmdline_main(
     if is_worker(config) or config.getoption(census.OPTION):
         return (yield)
     try:
-        status = yield
+        status = conclude(config, (yield))
     except pytest.UsageError as error:
-        return conclude(config, Exit.ERROR, "\n".join(map(str, error.args)))
-    return conclude(config, status)
+        status = conclude(config, Exit.ERROR, "\n".join(map(str, error.args)))
+    stdout = config.stash.get(STDOUT, None)
+    return status if stdout is None else settle(stdout, status)
 
 
 def look_ahead(settings: Settings) -> None:

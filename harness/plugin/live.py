@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from harness.outlets import Outlet
 from harness.report.colours import style
 from harness.report.journal import (
     CollectFailed,
@@ -35,8 +36,10 @@ _PATIENT_S = 30.0  # then say which test one is still waiting for
 def terminal() -> Iterator[TextIO]:
     """Keep the real standard output at hand, past pytest's capturing of it."""
     handle = os.dup(sys.__stdout__.fileno() if sys.__stdout__ else 1)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-        yield file
+    try:
+        yield Outlet(handle).text()
+    finally:
+        os.close(handle)
 
 
 class JournalDisplay:

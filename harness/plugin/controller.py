@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -191,9 +192,11 @@ class Controller:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        """Print the table of criteria."""
+        """Print the table of criteria, between pytest's errors and its summary."""
         if self.results is None:
             return
+        for each in itertools.chain.from_iterable(terminalreporter.stats.values()):
+            _shorten(each)
         terminalreporter.section("acceptance criteria")
         colour = terminalreporter.hasmarkup
         width = shutil.get_terminal_size().columns if colour else _WIDE
@@ -205,3 +208,13 @@ class Controller:
             terminalreporter.write_line(f"harness: {problem}", red=True)
         if self.unsaid:
             terminalreporter.write_line(self.unsaid)
+
+
+def _shorten(report: object) -> None:
+    """Leave one line of an error that was printed: a CI's summary repeats it whole."""
+    words = getattr(report, "longrepr", None)
+    crash = getattr(words, "reprcrash", None)
+    if isinstance(words, str):
+        report.longrepr = words.partition("\n")[0]  # type: ignore[attr-defined]
+    elif crash is not None:
+        crash.message = crash.message.partition("\n")[0]

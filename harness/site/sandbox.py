@@ -58,8 +58,12 @@ class Resident:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self.outer.poll() is None
+        """Whether it has not ended yet; nsenter notices a little later."""
+        return self.outer.poll() is None and alive(self.pid)
+
+    def status(self) -> int:
+        """Return what it ended with, as Popen has it. Raises DeadlineExpired."""
+        return poll(self.outer.poll, Deadline.after(_GRACE, "nsenter to end"))
 
     def signal(self, sign: signal.Signals) -> None:
         """Send the process itself a signal; one that is gone already is fine."""
@@ -115,28 +119,29 @@ class Sandbox:
 
     def death(self) -> SiteDied | None:
         """Say what ended that was needed: the sandbox itself, or a process in it."""
-        with suppress(HarnessError):  # its first process is the last to be gone
-            awaited = Deadline.after(_DEATH_S, "the end of the sandbox")
-            poll(self._gone, awaited, interval=0.02)
+        self._ends()
         found = self._death()
         if found is not None:
             self._said.append(found)
         return found
 
-    def _gone(self) -> bool | None:
-        return True if self.holder.poll() is not None else None
+    def _ends(self) -> bool:
+        """Whether the sandbox ends within moments; its first process goes last."""
+        awaited = Deadline.after(_DEATH_S, "the end of the sandbox")
+        with suppress(HarnessError):
+            poll(self.holder.poll, awaited, interval=0.02)
+        return self.holder.poll() is not None
 
     def _death(self) -> SiteDied | None:
-        status = self.holder.poll()
-        if status is not None:
+        lost = [each for each in self.needed.values() if not each[1].running]
+        if self.holder.poll() is not None or (lost and self._ends()):
             return SiteDied(
                 "the site died: the first process of its namespaces was killed",
                 seen="QEMU, dnsmasq and all else in them ended with it",
             )
-        for name, resident in self.needed.values():
-            if not resident.running:
-                ended = how(resident.outer.returncode)
-                return SiteDied(f"{name} was ended {ended} while it was needed")
+        for name, resident in lost:
+            ended = how(resident.status())
+            return SiteDied(f"{name} was ended {ended} while it was needed")
         return None
 
     def release(self, resident: Resident) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.deadline import Deadline, poll
-from harness.errors import HarnessError, HostError
+from harness.errors import HarnessError, HostError, SiteDied
 from harness.fleet import NetworkSpec
 from harness.host import virtiofsd
 from harness.qemu import Ram, Share
@@ -22,6 +22,7 @@ from tests.waiting import patient
 
 if TYPE_CHECKING:
     from harness.qemu import MachinePlan
+    from harness.site import Site
     from tests.machine.conftest import Bench
 
 
@@ -99,19 +100,26 @@ def test_sidecars_die_with_the_capsule(
 ) -> None:
     """The kernel ends them; no process is left to do it one by one."""
     deadline = patient(20, "a site")
-    with open_site(NetworkSpec(), tmp_path / "site", deadline=deadline) as site:
-        with (
-            shared(site, host, bench.directory / "s") as shares,
-            shares.serve(),
-        ):
-            assert len(sidecars(shares)) >= 2
-            # What a SIGKILL of this process would do: the life line is cut.
-            site.sandbox.control.close()
-            poll(
-                lambda: None if sidecars(shares) else True,
-                Deadline.after(5, "the sidecars to be gone"),
-            )
-        assert not Path(_view(shares), "aaa-system").exists()
+    opened = open_site(NetworkSpec(), tmp_path / "site", deadline=deadline)
+    with pytest.raises(SiteDied), opened as site:
+        lose(site, host, bench.directory / "s")
+
+
+def lose(site: Site, host: HostSystem, directory: Path) -> None:
+    """End a site under its shares as a SIGKILL of this process would."""
+    with shared(site, host, directory) as shares, shares.serve():
+        cut(site, shares)
+    assert not Path(_view(shares), "aaa-system").exists()
+
+
+def cut(site: Site, shares: Shares) -> None:
+    """Cut the life line."""
+    assert len(sidecars(shares)) >= 2
+    site.sandbox.control.close()
+    poll(
+        lambda: None if sidecars(shares) else True,
+        Deadline.after(5, "the sidecars to be gone"),
+    )
 
 
 def sidecars(shares: Shares) -> set[tuple[int, str]]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.say import out, show, table
 from harness.criteria import REGISTER
 from harness.fleet import lacking, load_fleet, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.fleet import Fleet
 
 app = typer.Typer(help="Check a fleet spec, print its schema.", no_args_is_help=True)
 
@@ -32,11 +37,19 @@ def check(
         for sentence in fleet.scaled:
             out.print(f"  {sentence}")
     out.print(f"\n{file} is fine (digest {fleet.digest[:16]}).")
-    found = {row.id: lacking(fleet, row.sections) for row in REGISTER}
-    if unjudged := {criterion: why for criterion, why in found.items() if why}:
+    if unjudged := list(_unjudged(fleet)):
         out.print("\nWith it these criteria cannot be judged:")
-        for criterion, why in unjudged.items():
-            out.print(f"  {criterion}: {why}", markup=False)
+        for line in unjudged:
+            out.print(f"  {line}", markup=False)
+
+
+def _unjudged(fleet: Fleet) -> Iterator[str]:
+    """Say of each criterion what it lacks, wholly or for some of its tests."""
+    for row in REGISTER:
+        if why := lacking(fleet, row.sections):
+            yield f"{row.id}: {why}"
+        elif why := lacking(fleet, row.partly):
+            yield f"{row.id} (in part): {why}"
 
 
 @app.command("schema")

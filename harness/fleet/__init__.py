@@ -17,9 +17,10 @@ from harness.fleet.models import (
     Vm,
 )
 from harness.fleet.schema import json_schema
-from harness.fleet.sections import lacking
+from harness.fleet.sections import PARTS, lacking
 
 __all__ = [
+    "PARTS",
     "TAP_PREFIX",
     "Budgets",
     "CloudInit",

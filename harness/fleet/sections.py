@@ -29,6 +29,9 @@ _PARTS: dict[str, tuple[Callable[[Fleet], bool], str]] = {
 }
 
 
+PARTS: tuple[str, ...] = tuple(_PARTS)
+
+
 def lacking(fleet: Fleet, parts: Iterable[str]) -> str:
     """Say in one clause which of the parts a spec lacks; empty where it has them."""
     said = [words for part in parts for has, words in [_PARTS[part]] if not has(fleet)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import criteria
 from harness.criteria import StageName
+from harness.fleet import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MARKERS = (
     "criterion(*ids): the rows of the register that this test judges",
     "scenario(*names): the event of its criterion that this test exercises",
+    "needs(*parts): the parts of the spec without which it cannot judge, as `vms`: two",
     "fastest: of the tests of its criterion the one that detects a fault most cheaply",
     f"stage(name): the machine state it starts from: {', '.join(StageName)}",
     "disruptive: reboots, crashes or rebuilds its machine; never shares one",
@@ -38,6 +40,7 @@ class Subject:
     scenarios: tuple[str, ...] = ()
     fastest: tuple[str, ...] = ()
     """The criteria for which it is the fastest test."""
+    needs: tuple[str, ...] = ()
 
 
 def subject_of(item: pytest.Item) -> Subject:
@@ -54,6 +57,7 @@ def subject_of(item: pytest.Item) -> Subject:
         stage=stage.args[0] if stage and stage.args else None,
         scenarios=_arguments(item, "scenario"),
         fastest=() if fastest is None else fastest.args or criteria,
+        needs=_arguments(item, "needs"),
     )
 
 
@@ -111,6 +115,9 @@ def _mistakes(item: pytest.Item) -> list[str]:
         " `--list-criteria` prints them"
         for i in criteria.unknown(subject.criteria)
     ]
+    if unknown := set(subject.needs) - set(PARTS):
+        names, known = ", ".join(sorted(unknown)), ", ".join(PARTS)
+        mistakes.append(f"{item.nodeid}: needs {names}, which is none of {known}")
     if foreign := set(subject.fastest) - set(subject.criteria):
         names = ", ".join(sorted(foreign))
         mistakes.append(f"{item.nodeid}: fastest for {names}, which it does not judge")

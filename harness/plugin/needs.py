@@ -29,9 +29,10 @@ class Needs:
             pytest.skip(why)
 
     def lacking(self, item: pytest.Item) -> str:
-        """Say what a test's criteria need that the spec has not; empty if nothing."""
+        """Say what a test or its criteria need that the spec has not, or nothing."""
         subject = subject_of(item)
         parts = [part for c in subject.criteria for part in BY_ID[c].sections]
+        parts += subject.needs
         if subject.stage == StageName.SWAPPED:
             parts.append("migration")
         if not (parts and self.settings.fleet.exists()):

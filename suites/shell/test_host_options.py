@@ -22,7 +22,7 @@ from harness import (
     tick,
 )
 from suites.shell.checks import options as checks
-from suites.shell.pair import consumers
+from suites.shell.pair import consumers, first_of
 
 pytestmark = [
     pytest.mark.criterion("shell-options"),
@@ -48,6 +48,7 @@ runcmd:
 
 
 @pytest.mark.scenario("autostart")
+@pytest.mark.needs("vms")
 def test_autostart(
     machine_factory: MachineFactory, site: Site, check: Recorder, fleet: Fleet
 ) -> None:
@@ -77,6 +78,7 @@ def _others(fleet: Fleet) -> list[tuple[str, Vm]]:
 
 
 @pytest.mark.scenario("cpuWeight")
+@pytest.mark.needs("vms")
 def test_cpu_weight(
     machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
@@ -134,7 +136,7 @@ def test_cloud_init_over_two_boots(
     machine_factory: MachineFactory, check: Recorder, fleet: Fleet
 ) -> None:
     """`cloudInit`: the user's own data is applied, once; the same instance stays."""
-    name = consumers(fleet)[0]
+    name = first_of(fleet)
     vm = fleet.vms[name]
     given = CloudInit(user_data=_USER_DATA, network_config=_network_config(vm, fleet))
     machine = machine_factory(vm=name, cloud_init=given)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import report
-from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, refuse_unused
 from harness.cli.say import clock_text, err, out, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.cli.verdict import conclude
@@ -40,7 +40,17 @@ class Control:
     fault: Fault
 
 
+_OF_RUNS = {
+    "into": "--into",
+    "jobs": "--jobs",
+    "fleet": "--fleet",
+    "accel": "--accel",
+    "report_dir": "--report-dir",
+}
+
+
 def controls(  # noqa: PLR0913 - one parameter for each option
+    context: typer.Context,
     names: Annotated[
         list[str] | None,
         typer.Argument(help="built-in faults or FILE:CLASS; default all"),
@@ -77,10 +87,9 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     ] = False,
 ) -> None:
     """Inject faults, and check that the suites detect each."""
-    if as_json and not listing:
-        alone = Mistake("command line", "--json", "", "left out, or given with --list")
-        raise InputError("nothing is listed", [alone])
-    chosen = choose([*(names or []), *(fault or [])], only=only, fast=fast)
+    named = [*(names or []), *(fault or [])]
+    _refuse(context, named, listing=listing, as_json=as_json)
+    chosen = choose(named, only=only, fast=fast)
     if listing:
         _print_list(chosen, as_json=as_json)
         return
@@ -100,6 +109,20 @@ def controls(  # noqa: PLR0913 - one parameter for each option
     if into is not None:
         _add(taken, into)
     conclude(_status(taken), run.series.directory)
+
+
+def _refuse(
+    context: typer.Context, named: Sequence[str], *, listing: bool, as_json: bool
+) -> None:
+    """Raise InputError for options that mean nothing together."""
+    if as_json and not listing:
+        alone = Mistake("command line", "--json", "", "left out, or given with --list")
+        raise InputError("nothing is listed", [alone])
+    if listing:
+        refuse_unused(context, "--list", _OF_RUNS, "runs nothing")
+    if named:
+        word, why = " ".join(named), "says already which faults are injected"
+        refuse_unused(context, word, {"fast": "--fast", "only": "--only"}, why)
 
 
 def choose(names: Sequence[str], *, only: str | None, fast: bool) -> list[Control]:

@@ -12,6 +12,8 @@ from harness.errors import InputError, Mistake
 from harness.host import Accel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.cli.say import StepDisplay
     from harness.fleet import Fleet
     from harness.testbed import Testbed
@@ -30,6 +32,26 @@ FaultName = Annotated[
 ]
 DEFAULT_ACCEL = Accel.AUTO
 DEFAULT_FLEET = Path("fleet.toml")
+
+
+def refuse_unused(
+    context: typer.Context, option: str, others: Mapping[str, str], why: str
+) -> None:
+    """Raise InputError for what was given and means nothing with `option`.
+
+    `others` maps parameters to their names on the command line.
+    """
+    given = [
+        shown
+        for name, shown in others.items()
+        if (source := context.get_parameter_source(name)) and source.name == _GIVEN
+    ]
+    if given:
+        mistake = Mistake("command line", option, "", f"without {', '.join(given)}")
+        raise InputError(f"{option} {why}", [mistake])
+
+
+_GIVEN = "COMMANDLINE"
 
 
 def make_testbed(

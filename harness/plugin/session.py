@@ -20,7 +20,7 @@ from harness.evidence import Recorder, redact_text, slug
 from harness.plugin import budget
 from harness.plugin.blame import site_blamed
 from harness.plugin.causes import Causes, same_cause
-from harness.plugin.lost import LostLines
+from harness.plugin.lost import LostLines, Refusals
 from harness.plugin.markers import (
     marked_adopted,
     marked_thorough,
@@ -63,6 +63,7 @@ def register(config: pytest.Config, settings: Settings) -> None:
     run = open_run(config, settings)
     config.stash[RUN] = run
     config.pluginmanager.register(LostLines(run), "acceptance-lost-lines")
+    config.pluginmanager.register(Refusals(config), "acceptance-refusals")
     if is_worker(config):
         config.pluginmanager.register(Worker(config), "acceptance-worker")
     if not distributed(config):

@@ -156,6 +156,12 @@ def test_the_list_of_faults_can_be_copied() -> None:
         (("--only", "gc-no-stale"), "did you mean gc-no-estale?"),
         (("--report-dir", "/dev/null", "boot-full"), "/dev/null"),
         (("--into", "/nonexistent"), "there is no results.json in it"),
+        (("--list", "--into", "x"), "--list: without --into"),
+        (("--list", "-j", "1", "--accel", "tcg"), "--list: without --jobs, --accel"),
+        (("--list", "--report-dir", "reports"), "--list: without --report-dir"),
+        (("--fast", "boot-full"), "boot-full: without --fast"),
+        (("--fault", "boot-full", "--only", "gc-no-estale"), "boot-full: without --o"),
+        (("--json",), "--json: left out, or given with --list"),
     ],
 )
 def test_a_wrong_word_of_controls_is_one_message(
@@ -166,6 +172,26 @@ def test_a_wrong_word_of_controls_is_one_message(
     assert said.rc == 2
     assert words in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("command", ["controls", "before-after", "soak", "adopt"])
+@pytest.mark.parametrize("option", ["fleet", "report"])
+def test_a_place_that_is_not_there_is_one_message(
+    tmp_path: Path, command: str, option: str
+) -> None:
+    """Before anything runs, and nothing is written."""
+    (tmp_path / "file").touch()
+    missing = str(tmp_path / "missing.toml")
+    place = str(tmp_path / ("file" if option == "report" else "reports"))
+    args = ["--fleet", missing if option == "fleet" else "fleet.toml"]
+    args += ["--unit", missing] if command == "adopt" else []
+    said = shell("", command, *args, "--report-dir", place)
+    assert said.rc == 2
+    assert (
+        place if option == "report" and command != "adopt" else missing
+    ) in said.stderr
+    assert "Traceback" not in said.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_help_fits_the_terminal() -> None:

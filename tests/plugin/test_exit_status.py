@@ -129,6 +129,20 @@ def test_a_bad_spec_is_one_message(tmp_path: Path, args: tuple[str, ...]) -> Non
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@pytest.mark.parametrize("nope", ["suites/nope", "suites/test_five.py::test_nope"])
+def test_a_suite_that_is_not_there(
+    tmp_path: Path, args: tuple[str, ...], nope: str
+) -> None:
+    """An error of the command line, also where only xdist's workers see it."""
+    child = Child.made_of(tmp_path, ALL_PASS)
+    ended = child.run(nope, "--must-judge", *args)
+    assert ended.rc == 2
+    assert nope in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "verdict: error status=2"
+    assert not child.reports
+
+
 def test_a_host_without_programs_is_one_message(
     tmp_path: Path,
 ) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, refuse_unused
-from harness.cli.say import clock_text, err, out, table
+from harness.cli.say import clock_text, err, left_text, out, table
 from harness.cli.series import RESULTS, RunSeries, observe, recorded
 from harness.cli.verdict import conclude
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
@@ -159,11 +159,14 @@ class Controls:
     def __init__(self, series: RunSeries) -> None:
         self.series = series
         self._rulings: dict[str, tuple[Control, Ruling]] = {}
+        self._took: list[float] = []
+        self._asked = (0, 1)  # faults, and how many at a time
         self._lock = threading.Lock()
 
     def take_all(self, chosen: Sequence[Control], jobs: int) -> None:
         """Run the suites under all faults, so many at a time."""
         places = [f"{number}/{len(chosen)}" for number in range(1, len(chosen) + 1)]
+        self._asked = (len(chosen), jobs)
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 for _ in pool.map(self.take, chosen, places):
@@ -180,12 +183,14 @@ class Controls:
         began = time.monotonic()
         ruling = self._rule(control)
         colour = style(ruling.verdict)
-        took = clock_text(time.monotonic() - began)
+        took = time.monotonic() - began
         with self._lock:
+            self._took.append(took)
             self._rulings[fault.name] = (control, ruling)
+            left = left_text(self._took, *self._asked)
             err.print(
-                f"    [{colour}]{ruling.verdict}[/] {fault.name} after {took}: "
-                f"{ruling.check or ruling.reason}",
+                f"    [{colour}]{ruling.verdict}[/] {fault.name} after"
+                f" {clock_text(took)}{left}: {ruling.check or ruling.reason}",
                 soft_wrap=True,
             )
             self._write()

@@ -11,7 +11,7 @@ from harness import report
 from harness.cli.inputs import DEFAULT_FLEET, FleetFile
 from harness.cli.say import out, show, table
 from harness.cli.series import RESULTS
-from harness.cli.verdict import conclude
+from harness.cli.verdict import conclude, fold_killed
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
 from harness.report.rejudge import rejudge
@@ -32,6 +32,7 @@ def judge(
     fleet: FleetFile = DEFAULT_FLEET,
 ) -> None:
     """Judge a kept report again with the budgets of a spec."""
+    fold_killed(directory)
     file = directory / RESULTS
     if not file.is_file():
         raise InputError(f"{directory} is no report: there is no {RESULTS} in it")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.say import out
+from harness.cli.verdict import fold_killed
 from harness.report import archive
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ def pack(
     ] = None,
 ) -> None:
     """Pack a report with all its evidence into one file."""
+    fold_killed(directory)
     whole = directory.resolve()
     file = output or whole.with_name(f"{whole.name}.zip")
     count = archive.pack(directory, file)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.status import Status
 
@@ -74,6 +74,14 @@ def show(made: Table) -> None:
         out.print(made)
     for line in capture.get().splitlines():
         out.print(line.rstrip(), markup=False)
+
+
+def left_text(took: Sequence[float], count: int, jobs: int = 1) -> str:
+    """Estimate from those that ended what is left of `count` of them."""
+    if not took or len(took) >= count:
+        return ""
+    left = (count - len(took)) * sum(took) / len(took) / jobs
+    return f", about {clock_text(left)} left"
 
 
 def clock_text(seconds: float) -> str:

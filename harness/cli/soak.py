@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
-from harness.cli.say import clock_text, err, out, show, table
+from harness.cli.say import clock_text, err, left_text, out, show, table
 from harness.cli.series import RunSeries
 from harness.cli.verdict import conclude
 from harness.criteria import DECIDING, Verdict
@@ -74,7 +74,9 @@ def soak(
         laps.append(lap)
         said = Counter(lap.criteria.values()).most_common()
         words = ", ".join(f"{count} {verdict}" for verdict, count in said)
-        err.print(f"[bold]{number}/{runs}[/] {words} after {clock_text(lap.seconds)}")
+        left = left_text([lap.seconds for lap in laps], runs)
+        took = clock_text(lap.seconds)
+        err.print(f"[bold]{number}/{runs}[/] {words} after {took}{left}")
         _write(series.directory / "soak.json", laps)
     _print(laps, short=short)
     out.print(f"\nreports: {series.directory}")

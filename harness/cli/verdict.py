@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from harness import report
-from harness.cli.say import out
+from harness.cli.say import err, out
 from harness.cli.series import RESULTS
 from harness.errors import InputError
 from harness.exits import Exit, verdict_line
-from harness.report import verdicts
+from harness.report import abandoned, verdicts
 
 
 def verdict(
@@ -23,8 +23,9 @@ def verdict(
     """Print the last verdict again; end with its exit status.
 
     For CI, because make ends with 2 for whatever failed. Ends with 2 where nothing was
-    judged.
+    judged. A report whose run was killed is made whole first.
     """
+    fold_killed(directory)
     if (directory / RESULTS).is_file():
         run = report.load(directory / RESULTS).run
         if run.status is None:
@@ -41,6 +42,12 @@ def verdict(
         )
     out.print(found.line, markup=False)
     raise typer.Exit(found.status)
+
+
+def fold_killed(directory: Path) -> None:
+    """Fold what killed runs left, and say so. Raises InputError if one goes on."""
+    for line in abandoned.settle(directory):
+        err.print(line, markup=False)
 
 
 def conclude(status: Exit, report: Path) -> None:

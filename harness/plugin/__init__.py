@@ -18,7 +18,7 @@ from harness.errors import InputError
 from harness.exits import Exit
 from harness.outlets import Outlet, install, reopen, settle
 from harness.plugin import census, places, roots
-from harness.plugin.ending import conclude
+from harness.plugin.ending import SIGNALS, conclude
 from harness.plugin.markers import MARKERS
 from harness.plugin.options import OPTIONS, SETTINGS, Settings, is_worker, parse
 from harness.plugin.refusals import refuse
@@ -86,11 +86,17 @@ def pytest_cmdline_main(
     if is_worker(config) or config.getoption(census.OPTION):
         return (yield)
     try:
-        status = conclude(config, (yield))
-    except pytest.UsageError as error:
-        status = conclude(config, Exit.ERROR, "\n".join(map(str, error.args)))
-    stdout = config.stash.get(STDOUT, None)
-    return status if stdout is None else settle(stdout, status)
+        try:
+            status = conclude(config, (yield))
+        except pytest.UsageError as error:
+            status = conclude(config, Exit.ERROR, "\n".join(map(str, error.args)))
+        except KeyboardInterrupt:  # the second one, before the report was begun
+            status = conclude(config, Exit.INTERRUPTED)
+        stdout = config.stash.get(STDOUT, None)
+        return status if stdout is None else settle(stdout, status)
+    finally:
+        if signals := config.stash.get(SIGNALS, None):
+            signals.close()
 
 
 def look_ahead(settings: Settings) -> None:

@@ -6,28 +6,25 @@ import shutil
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import report
 from harness.errors import HarnessError, HostError
-from harness.evidence import redact_text, scrub
+from harness.evidence import redact_text
 from harness.files import keep_details, refused
 from harness.report import journal, merge
+from harness.report.abandoned import salvage
 from harness.report.model import RunSummary
 from harness.report.provenance import commit
 from harness.report.writer import point_latest
 from harness.runtime import abandoned, sweep_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from harness.plugin.options import Settings
     from harness.plugin.run import Run
-    from harness.report.journal import MachineUsed
     from harness.report.model import HostFacts
-
-# What a machine's directory holds that a reader can use. Never its disk or its seed.
-_KEPT = ("console.log", "qmp.jsonl", "argv.txt")
 
 
 def close(
@@ -49,7 +46,6 @@ def close(
         for machine in story.machines:
             with keeping(run):
                 salvage(machine, run.directory)
-    images = {k[6:]: str(v) for k, v in ledger.facts.items() if k.startswith("image:")}
     result = RunSummary(
         id=run.id,
         started=run.started,
@@ -62,8 +58,7 @@ def close(
         interrupted=interrupted,
         host=host,
         fault=str(settings.fault or ""),
-        images=images,
-        **_known(ledger.facts),
+        **merge.summary(ledger.facts),
     )
     results = merge.results(ledger, result, run.directory)
     word, code = status(results)
@@ -106,21 +101,3 @@ def rescue(run: Run) -> None:
                 if abandoned(Path(machine.directory)):
                     salvage(machine, run.directory)
         sweep_runs()
-
-
-def salvage(machine: MachineUsed, directory: Path) -> None:
-    """Save the logs of a machine whose process died before it could collect them."""
-    into, source = directory / machine.into, Path(machine.directory)
-    if into.is_dir() or not source.is_dir():
-        return
-    found = [source / name for name in _KEPT if (source / name).is_file()]
-    if found:
-        into.mkdir(parents=True)
-        for path in found:
-            shutil.copyfile(path, into / path.name)
-        scrub(into)
-
-
-def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("accel", "accel_reason", "qemu", "speed_factor", "spec_digest", "scaled")
-    return {name: facts[name] for name in names if name in facts}

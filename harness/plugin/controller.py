@@ -19,11 +19,12 @@ from harness.exits import Exit
 from harness.plugin import table
 from harness.plugin.census import census
 from harness.plugin.closing import close, rescue
-from harness.plugin.ending import ENDED, Conclusion, status_of
-from harness.plugin.live import JournalDisplay, terminal
+from harness.plugin.ending import ENDED, ENDED_BY, SIGNALS, Conclusion, status_of
+from harness.plugin.live import JournalDisplay, Tally, terminal
 from harness.plugin.options import distributed
 from harness.plugin.run import WORKER_INPUT
-from harness.report import computer, summary, verdicts
+from harness.report import abandoned, computer, summary, verdicts
+from harness.report.holding import held
 from harness.signals import Interrupted, ignoring, interrupting
 
 if TYPE_CHECKING:
@@ -55,10 +56,22 @@ class Controller:
         self.stack = ExitStack()
         self.out = self.stack.enter_context(terminal())
         self.ended_by: signal.Signals | None = None
-        self.signals = ExitStack()
+        self.held = ExitStack()
+        config.add_cleanup(self.held.close)
+        # Until the last line is printed, so that a third Ctrl-C cannot lose it.
+        self.signals = config.stash[SIGNALS] = ExitStack()
         self.signals.enter_context(interrupting())
-        config.add_cleanup(self.signals.close)
         self.await_census: Callable[[], None] | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Fold the reports of runs that were killed, before this run has one."""
+        if session.config.option.collectonly:
+            return
+        for line in abandoned.sweep(self.settings.reports):
+            with suppress(OSError):
+                print(line, file=self.out, flush=True)
+        self.held.enter_context(held(self.run.journal.directory))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
@@ -97,8 +110,13 @@ class Controller:
             self._count()
         if self.run.opened:
             self._mute()
+        # xdist has a specification for each worker.
+        workers = len(self.config.getoption("tx", None) or ["this process"])
         live = JournalDisplay(
-            self.run.journal.directory, self.out, outcomes=not self.wordy
+            self.run.journal.directory,
+            self.out,
+            outcomes=not self.wordy,
+            tally=Tally(self.settings.reports, workers),
         )
         with live.follow():
             return (yield)
@@ -110,6 +128,7 @@ class Controller:
         """Have workers end in order too: only a terminal's Ctrl-C reaches them."""
         if isinstance(excinfo.value, Interrupted):
             self.ended_by = excinfo.value.number
+            self.config.stash[ENDED_BY] = excinfo.value.number
         if distributed(self.config):
             for worker in psutil.Process().children():
                 with suppress(psutil.NoSuchProcess):
@@ -152,11 +171,10 @@ class Controller:
             yield
         except KeyboardInterrupt:
             self.ended_by = self.ended_by or signal.SIGINT
-        self.signals.close()
-        self.signals.enter_context(ignoring())
         # A function, for children would inherit that a signal is ignored.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         self.signals.callback(signal.signal, signal.SIGINT, before)
+        self.signals.enter_context(ignoring())
         self._close(session, exitstatus)
 
     def _close(self, session: pytest.Session, exitstatus: int) -> None:

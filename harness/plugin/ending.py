@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ class Conclusion:
 
 
 ENDED = pytest.StashKey[Conclusion]()
+ENDED_BY = pytest.StashKey[int]()  # the signal that ended a run
+SIGNALS = pytest.StashKey[ExitStack]()  # how they are treated, until the last line
 
 
 def status_of(
@@ -77,6 +79,8 @@ def conclude(config: pytest.Config, status: int | None, message: str = "") -> in
         _say(ended.line)
         return ended.status
     ended_with = Exit.ERROR if status == _USAGE else int(status or 0)
+    if number := config.stash.get(ENDED_BY, None):
+        ended_with = ended_by(number)
     must_judge = bool(config.getoption("--must-judge", default=False))
     if must_judge and ended_with == Exit.PASS:
         _say("nothing was judged: no test of a suite ran")

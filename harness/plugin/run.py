@@ -12,12 +12,14 @@ import pytest
 
 from harness.plugin.options import is_worker
 from harness.report.journal import (
+    DIRECTORY,
     Fact,
     Journal,
     MachineUsed,
     Opened,
     ProgressLine,
     Timing,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from harness.image import Image
     from harness.plugin.options import Settings
 
-JOURNAL = ".journal"
 WORKER_INPUT = "acceptance_run"
 
 
@@ -43,7 +44,7 @@ class Run:
     @property
     def opened(self) -> bool:
         """Whether any process of this run saw a test of a suite."""
-        return self.journal.directory.is_dir() or bool(self.journal.lost)
+        return written(self.journal.directory) or bool(self.journal.lost)
 
     def opening(self, settings: Settings) -> Opened:
         """Say what the run is, for a report of it when its controller is gone."""
@@ -112,7 +113,7 @@ def open_run(config: pytest.Config, settings: Settings) -> Run:
         run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         directory = settings.reports / run_id
         worker, started = "main", now.isoformat(timespec="seconds")
-    return Run(run_id, directory, started, Journal(directory / JOURNAL, worker))
+    return Run(run_id, directory, started, Journal(directory / DIRECTORY, worker))
 
 
 def current(item: pytest.Item) -> Current:

@@ -6,6 +6,7 @@ Lives in every process that runs tests. The controller's half is in `controller.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -85,12 +86,18 @@ class Worker:
 
     def __init__(self, config: pytest.Config) -> None:
         end_with(config.workerinput[WORKER_INPUT]["controller"])  # type: ignore[attr-defined]
+        self.signals = ExitStack()
+        config.add_cleanup(self.signals.close)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Unwind at the controller's SIGTERM as at a terminal's Ctrl-C."""
-        with interrupting():
-            return (yield)
+        """Unwind at the controller's SIGTERM as at a terminal's Ctrl-C.
+
+        To the end of the session, for a terminal's Ctrl-C brings both: the second must
+        not kill what the first one has begun to take down.
+        """
+        self.signals.enter_context(interrupting())
+        return (yield)
 
 
 class Tests:

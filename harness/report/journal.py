@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+DIRECTORY = ".journal"  # in a report, until the report is whole
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -215,6 +217,11 @@ class Follower:
                 yield _ANY.validate_json(line)
             except ValidationError:
                 continue
+
+
+def written(directory: Path) -> bool:
+    """Whether a directory holds the journal of any process."""
+    return any(directory.glob("*.jsonl"))
 
 
 def packed(events: Sequence[Event]) -> list[str]:

@@ -171,6 +171,13 @@ def results(ledger: Ledger, run: RunSummary, directory: Path) -> Results:
     return Results(run=run, criteria=criteria, tests=tests, timings=_timings(ledger))
 
 
+def summary(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the facts of a run say of it, as fields of its summary."""
+    names = ("accel", "accel_reason", "qemu", "speed_factor", "spec_digest", "scaled")
+    images = {k[6:]: str(v) for k, v in facts.items() if k.startswith("image:")}
+    return {"images": images} | {n: facts[n] for n in names if n in facts}
+
+
 def test_result(story: TestStory, directory: Path, *, interrupted: bool) -> TestResult:
     """Turn one test's story and the evidence on disk into its result."""
     assert story.started is not None  # noqa: S101 - the caller chose those

@@ -49,6 +49,15 @@ def record(reports: Path, line: str) -> None:
         fresh.replace(reports / NAME)
 
 
+def conclude(reports: Path, report: Path, line: str) -> None:
+    """Write the last line of a run that was killed, where the file waits for it."""
+    found = last(reports)
+    unfinished = verdict_line(UNFINISHED, Exit.BROKEN)
+    name = f"{os.sep}{report.name}"
+    if found and found.line.startswith(unfinished) and found.line.endswith(name):
+        record(reports, line)
+
+
 def last(reports: Path) -> LastVerdict | None:
     """Return the last verdict; None where nothing was judged, or the file is none."""
     with suppress(OSError, UnicodeDecodeError):

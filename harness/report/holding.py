@@ -1,4 +1,4 @@
-"""A lock beside a run's journals, which says for how long the run is alive.
+"""A lock next to a run's journals, which says for how long the run is alive.
 
 The kernel releases it however the process ends, so no PID has to be trusted.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = "lock"
-# Journals of older versions have no lock: nobody writes them any more after so long.
+# Journals of older versions have no lock: their run is over after such a silence.
 _SILENT_S = 24 * 3600.0
 
 
@@ -81,7 +81,7 @@ def _take(journals: Path) -> int | None:
             flags |= os.O_CREAT
         handle = os.open(lock, flags, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever had it until now may have removed it.
+        # The one that had it until now may have removed it.
         if os.path.samestat(os.fstat(handle), lock.stat()):
             return handle
     except OSError:

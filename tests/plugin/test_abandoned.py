@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.deadline import Deadline, poll
-from harness.process import Completed, run, spawn
+from harness.process import PIPE, Completed, run, spawn
 from harness.report import abandoned, load
 from tests.plugin.child import Child
 from tests.waiting import patient
@@ -20,6 +19,8 @@ from tests.waiting import patient
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from harness.process import Popen
 
 SUITE = {
     "suites/test_slow.py": """
@@ -71,7 +72,7 @@ def harness(child: Child, *args: str) -> Completed:
 
 
 @contextmanager
-def holding(child: Child, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+def holding(child: Child, *args: str) -> Iterator[Popen[bytes]]:
     """Run pytest until its second test runs, and keep it there."""
     argv = child.argv("suites", *args)
     running = child.directory / "running"
@@ -181,13 +182,12 @@ def test_two_that_fold_at_once(tmp_path: Path) -> None:
         "print(*sweep(pathlib.Path('reports').absolute()))"
     )
     argv = [sys.executable, "-c", code]
-    procs = [
-        subprocess.Popen(
-            argv, env=child.env(), cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    said = [process.communicate(timeout=50)[0] for process in procs]
+    with ExitStack() as stack:
+        procs = [
+            stack.enter_context(spawn(argv, env=child.env(), cwd=tmp_path, stdout=PIPE))
+            for _ in range(4)
+        ]
+        said = [process.communicate(timeout=50)[0].decode() for process in procs]
     assert [process.returncode for process in procs] == [0] * 4
     assert "".join(said).count(SAID) == 1
     assert "cannot be folded" not in "".join(said)

@@ -129,7 +129,7 @@ def test_a_partial_row_counts_and_names(child: Child) -> None:
 
 
 def test_a_torn_suite_keeps_a_selection_from_passing(tmp_path: Path) -> None:
-    """What could be in a file that does not import, nobody knows."""
+    """It is unknown what is in a file that cannot be imported."""
     torn = {"suites/torn/test_torn.py": "import nothing_of_this_name\n"}
     child = Child.made_of(tmp_path, SUITES | torn)
     assert child.run("suites/store").rc == 5

@@ -110,6 +110,16 @@ ONE = {"gc-no-estale": "pass"}
             ),
             "not-run",
         ),
+        (
+            ran(FIVE | {"gc-no-estale": "partial"}, PASSED, full=True),
+            "4 of 5 required criteria passed; 1 partial.",
+            "partial",
+        ),
+        (
+            ran({"gc-no-estale": "partial", "swap-rollback": "pass"}, PASSED),
+            "A part of the suites judged 2 criteria: 1 partial, 1 pass; 21 not judged.",
+            "partial",
+        ),
         (ran({}), "No test ran: nothing is decided.", "not-run"),
         (
             ran({}, uncollected=("a.py: no",)),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Ctrl-C in theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# nohup does the same with SIGHUP.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The runs that tests start have nothing to say on the page of a CI run.
 os.environ.pop("GITHUB_STEP_SUMMARY", None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, run_options
 from harness.cli.say import err, out, show, table
 from harness.cli.series import RunSeries, observe, recorded
 from harness.cli.verdict import conclude
@@ -17,7 +17,6 @@ from harness.criteria import BY_ID, DECIDING, Outcome, Verdict
 from harness.errors import HarnessError
 from harness.exits import Exit
 from harness.fault import Ruling, judge, load
-from harness.fleet import load_fleet
 from harness.report.colours import style
 from harness.report.model import CriterionResult, Results
 from harness.report.writer import write
@@ -62,10 +61,7 @@ def before_after(
     ),
 ) -> None:
     """Run the same tests on a microvm and on the VM, and compare."""
-    options = ["--accel", accel.value]
-    if fleet is not None:
-        load_fleet(fleet)  # a mistake in it is one message, before anything runs
-        options += ["--fleet", str(fleet)]
+    options = run_options(fleet, accel)
     series = RunSeries("before-after", report_dir.absolute(), options)
     fault = load(MICROVM)
     err.print(f"[bold]microvm[/]: {fault.story()}")

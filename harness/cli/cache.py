@@ -12,8 +12,8 @@ import typer
 
 from harness.cli.clean import outdated
 from harness.cli.clean import remove as remove_entries
+from harness.cli.inputs import demand_one
 from harness.cli.say import age_text, live, out, show, size_text, table
-from harness.errors import InputError, Mistake
 from harness.exits import Exit
 
 if TYPE_CHECKING:
@@ -88,15 +88,6 @@ def images(
         _list()
 
 
-def demand_one(asked: Mapping[str, bool]) -> None:
-    """Refuse options that exclude each other. Raises InputError."""
-    given = [name for name, wanted in asked.items() if wanted]
-    if len(given) > 1:
-        others = ", ".join(given[1:])
-        mistake = Mistake("command line", given[0], "", f"not together with {others}")
-        raise InputError("options that exclude each other", [mistake])
-
-
 def _list() -> None:
     from harness import host, reference, stage  # noqa: PLC0415 - see the package
 
@@ -164,11 +155,11 @@ def _refresh() -> None:
     from harness import host, reference  # noqa: PLC0415 - see the package
     from harness.image.users import users_of  # noqa: PLC0415 - same
 
-    before = {each.image.digest: each.image for each in reference.images()}
-    old = next((e.image for e in reference.images() if e.current), None)
+    before = reference.images()
+    old = next((each.image for each in before if each.current), None)
     with live("starting") as progress:
         new = reference.refresh(progress)
-    if new.digest in before:
+    if new.digest in {each.image.digest for each in before}:
         out.print(f"Image {new.digest[:16]} has all packages of today; it stays.")
         return
     for line in _changed(old, new):

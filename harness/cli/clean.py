@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.inputs import demand_one
 from harness.cli.say import out, size_text
 from harness.errors import InputError, Mistake
 
@@ -48,12 +49,7 @@ def clean(
     from harness import host  # noqa: PLC0415 - see the package
     from harness.image.users import cleaning, users_of  # noqa: PLC0415 - same
 
-    given = [n for n, v in (("--damaged", damaged), ("--old", old)) if v]
-    if (stages and given) or len(given) > 1:
-        first, *rest = ["--stages", *given] if stages else given
-        text = f"not together with {', '.join(rest)}"
-        mistake = Mistake("command line", first, "", text)
-        raise InputError("options that exclude each other", [mistake])
+    demand_one({"--stages": stages, "--damaged": damaged, "--old": old})
     cache = host.cache_dir()
     with cleaning(cache):
         users = users_of(cache)

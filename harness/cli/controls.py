@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import report
-from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, refuse_unused
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, refuse_unused, run_options
 from harness.cli.say import clock_text, err, left_text, out, table
-from harness.cli.series import RESULTS, RunSeries, observe, recorded
+from harness.cli.series import RunSeries, observe, recorded
 from harness.cli.verdict import conclude
 from harness.criteria import BY_ID, DECIDING, REGISTER, ControlVerdict, Verdict
 from harness.errors import InputError, Mistake, near
 from harness.exits import Exit
 from harness.fault import Fault, Ruling, built_in, judge, load_all
-from harness.fleet import load_fleet
 from harness.report import summary
 from harness.report.colours import style
-from harness.report.model import CriterionResult, Results
+from harness.report.model import RESULTS, CriterionResult, Results
 from harness.report.writer import write
 
 if TYPE_CHECKING:
@@ -95,10 +94,7 @@ def controls(  # noqa: PLR0913 - one parameter for each option
         return
     if into is not None and not (into / RESULTS).is_file():
         raise InputError(f"--into {into}: there is no {RESULTS} in it")
-    options = ["--accel", accel.value]
-    if fleet is not None:
-        load_fleet(fleet)  # a mistake in it is one message, before anything runs
-        options += ["--fleet", str(fleet)]
+    options = run_options(fleet, accel)
     run = Controls(RunSeries("controls", report_dir.absolute(), options))
     run.take_all(chosen, jobs)
     taken = run.taken(chosen)

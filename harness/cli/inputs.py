@@ -34,6 +34,9 @@ DEFAULT_ACCEL = Accel.AUTO
 DEFAULT_FLEET = Path("fleet.toml")
 
 
+_GIVEN = "COMMANDLINE"  # as typer names the source of a parameter
+
+
 def refuse_unused(
     context: typer.Context, option: str, others: Mapping[str, str], why: str
 ) -> None:
@@ -51,7 +54,27 @@ def refuse_unused(
         raise InputError(f"{option} {why}", [mistake])
 
 
-_GIVEN = "COMMANDLINE"
+def demand_one(asked: Mapping[str, bool]) -> None:
+    """Raise InputError where more than one of several options is wanted."""
+    given = [name for name, wanted in asked.items() if wanted]
+    if len(given) > 1:
+        others = ", ".join(given[1:])
+        mistake = Mistake("command line", given[0], "", f"not together with {others}")
+        raise InputError("options that exclude each other", [mistake])
+
+
+def run_options(fleet: Path | None, accel: Accel) -> list[str]:
+    """Return pytest's options for a spec and an accelerator.
+
+    Raises InputError for a mistake in the spec: one message, before anything runs.
+    """
+    from harness.fleet import load_fleet  # noqa: PLC0415 - see the package's docstring
+
+    options = ["--accel", accel.value]
+    if fleet is not None:
+        load_fleet(fleet)
+        options += ["--fleet", str(fleet)]
+    return options
 
 
 def make_testbed(

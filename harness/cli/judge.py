@@ -10,10 +10,10 @@ import typer
 from harness import report
 from harness.cli.inputs import DEFAULT_FLEET, FleetFile
 from harness.cli.say import out, show, table
-from harness.cli.series import RESULTS
 from harness.cli.verdict import conclude, fold_killed
 from harness.errors import InputError, Mistake
 from harness.fleet import load_fleet
+from harness.report.model import RESULTS
 from harness.report.rejudge import rejudge
 from harness.report.wording import misworded
 

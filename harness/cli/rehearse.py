@@ -12,12 +12,13 @@ import typer
 from harness import report
 from harness.cli.inputs import DEFAULT_ACCEL, DEFAULT_FLEET, AccelChoice, FleetFile
 from harness.cli.say import out
-from harness.cli.series import RESULTS
 from harness.cli.session import attached
 from harness.criteria import Outcome
 from harness.errors import InputError, Mistake
 from harness.exits import Exit
 from harness.fleet import load_fleet
+from harness.report.model import RESULTS
+from harness.report.writer import LATEST
 
 if TYPE_CHECKING:
     from harness.report import Results
@@ -59,7 +60,7 @@ def rehearse(
         *("--fleet", str(fleet), "--accel", accel.value),
         *("--report-dir", str(report_dir)),
     ]
-    latest = report_dir / "latest"
+    latest = report_dir / LATEST
     before = latest.resolve()
     status = attached(argv)
     if latest.resolve() == before:

@@ -17,15 +17,15 @@ from harness.criteria import Outcome
 from harness.fault import Seen
 from harness.process import PIPE, STDOUT, Popen, leashed, spawn
 from harness.report import computer, summary, verdicts
-from harness.report.model import ControlResult, Results, RunSummary
+from harness.report.model import RESULTS, ControlResult, Results, RunSummary
 from harness.report.provenance import commit
+from harness.report.writer import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.fault import Fault, Ruling
 
-RESULTS = "results.json"
 _GRACE_S = 60.0  # machines have to be taken down
 # A line that the plugin prints while a run goes on: when, and what.
 _LIVE = re.compile(r"^ *\d+\.\d s")
@@ -64,7 +64,7 @@ class RunSeries:
             *self._options,
         ]
         status = self._pytest(argv, into / "output.txt", name)
-        file = into / "latest" / RESULTS
+        file = into / LATEST / RESULTS
         if not file.exists():
             why = _usage_error(into / "output.txt") or f"{into}/output.txt"
             return f"pytest ended with {status} before any result: {why}"

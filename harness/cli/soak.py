@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice
+from harness.cli.inputs import DEFAULT_ACCEL, AccelChoice, run_options
 from harness.cli.say import clock_text, err, left_text, out, show, table
 from harness.cli.series import RunSeries
 from harness.cli.verdict import conclude
 from harness.criteria import DECIDING, Verdict
 from harness.exits import Exit
-from harness.fleet import load_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,11 +61,8 @@ def soak(
     """Judge a healthy system repeatedly; no verdict may change."""
     # What `make accept` decides the five by: a criterion's name would bring the tests
     # that take minutes each along.
-    options = ["-m", "not thorough"]
-    options += ["--accel", accel.value, "-n", str(jobs), "--dist", "worksteal"]
-    if fleet is not None:
-        load_fleet(fleet)  # a mistake in it is one message, before anything runs
-        options += ["--fleet", str(fleet)]
+    options = ["-m", "not thorough", "-n", str(jobs), "--dist", "worksteal"]
+    options += run_options(fleet, accel)
     series = RunSeries("soak", report_dir.absolute(), options)
     laps: list[Lap] = []
     for number in range(1, runs + 1):

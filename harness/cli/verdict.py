@@ -9,10 +9,10 @@ import typer
 
 from harness import report
 from harness.cli.say import err, out
-from harness.cli.series import RESULTS
 from harness.errors import InputError
 from harness.exits import Exit, verdict_line
 from harness.report import abandoned, verdicts
+from harness.report.model import RESULTS
 
 
 def verdict(

@@ -14,8 +14,8 @@ from harness.evidence import scrub
 from harness.exits import Exit, verdict_line
 from harness.report import journal, merge, verdicts
 from harness.report.holding import abandoned
-from harness.report.model import Results, RunSummary, load
-from harness.report.writer import point_latest, write
+from harness.report.model import RESULTS, Results, RunSummary, load
+from harness.report.writer import LATEST, point_latest, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from harness.report.journal import Event, MachineUsed
     from harness.report.merge import Ledger
 
-RESULTS = "results.json"
 _RUNS = "2*Z-????"  # the names of runs; a series of runs has its kind in the name
-_LATEST = "latest"
 # What a machine's directory holds that a reader can use. Never its disk or its seed.
 _KEPT = ("console.log", "qmp.jsonl", "argv.txt")
 
@@ -51,7 +49,7 @@ def settle(directory: Path) -> list[str]:
 
     Returns a line for each. Raises InputError where the report's run goes on.
     """
-    if directory.name == _LATEST:
+    if directory.name == LATEST:
         return sweep(directory.parent)
     if not (directory / journal.DIRECTORY).is_dir():
         return sweep(directory)
@@ -115,7 +113,7 @@ def fold(directory: Path) -> Folded | None:
 
 def mend_latest(reports: Path) -> None:
     """Have `latest` point to the newest whole report where it points to nothing."""
-    link = reports / _LATEST
+    link = reports / LATEST
     if not link.is_symlink() or link.is_dir():
         return
     whole = [file.parent for file in reports.glob(f"{_RUNS}/{RESULTS}")]
@@ -191,7 +189,7 @@ def _succeed(results: Results, directory: Path) -> None:
     reports, run = directory.resolve().parent, results.run
     line = verdict_line(run.verdict, run.status or 0, directory.resolve())
     verdicts.conclude(reports, directory.resolve(), line)
-    link = reports / _LATEST
+    link = reports / LATEST
     if not link.is_dir() or link.resolve().name < directory.resolve().name:
         with suppress(OSError):
             point_latest(directory.resolve())

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.evidence import redact
+from harness.report.model import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RESULTS = "results.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 _MODE = (stat.S_IFREG | 0o644) << 16
 

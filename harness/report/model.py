@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+RESULTS = "results.json"
+"""The file of a report that programs read."""
+
+
 class ResultModel(BaseModel):
     """The base of all parts: frozen, and strict about unknown keys."""
 

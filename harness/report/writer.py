@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from harness.errors import HostError, Mistake
 from harness.files import reason, write_whole
 from harness.report import html, junit
-from harness.report.model import dump
+from harness.report.model import RESULTS, dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from harness.report.model import Results
+
+
+LATEST = "latest"
+"""The link to the report that was written last, next to it."""
 
 
 def write(results: Results, directory: Path) -> None:
@@ -28,7 +32,7 @@ def write(results: Results, directory: Path) -> None:
     lost = []
     # The machine-readable ones first: they must not wait for a drawing.
     files: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("results.json", lambda: dump(results)),
+        (RESULTS, lambda: dump(results)),
         ("junit.xml", lambda: junit.render(results)),
         ("index.html", lambda: html.render(results, directory)),
     )
@@ -47,7 +51,7 @@ def write(results: Results, directory: Path) -> None:
 
 def point_latest(directory: Path) -> None:
     """Make `latest`, next to a report directory, point to it."""
-    link = directory.parent / "latest"
+    link = directory.parent / LATEST
     fresh = directory.parent / f".latest-{directory.name}"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(directory.name)

@@ -22,7 +22,7 @@ from harness.cli.consoles import attach_console
 from harness.cli.say import err
 from harness.errors import DeadlineExpired, HarnessError
 from harness.guest import ssh
-from harness.process import spawn
+from harness.process import leashed, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,12 +146,11 @@ def attached(
     """
     if shutil.which(argv[0]) is None:
         raise HarnessError(f"{argv[0]} is not installed", hint="see `harness doctor`")
-    mortal = ("setpriv", "--pdeathsig=TERM", "--", *argv)
     streams = [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)]
     with (
         _interrupts_left(),
         spawn(
-            mortal,
+            [*leashed("TERM"), *argv],
             stdin=streams[0],
             stdout=streams[1],
             stderr=streams[2],

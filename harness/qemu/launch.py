@@ -22,7 +22,7 @@ from harness.errors import (
     LaunchFailed,
     MachineDied,
 )
-from harness.process import Popen, spawn
+from harness.process import Popen, leashed, spawn
 from harness.qemu import qmp as qmp_room
 from harness.qemu.cmdline import MachinePlan, build
 from harness.qemu.console import PANIC, Console
@@ -54,7 +54,7 @@ class Ended(Protocol):
 
 def here(argv: Sequence[str]) -> list[str]:
     """Run it where we are, for no longer than we are: the way without a site."""
-    return ["setpriv", "--pdeathsig=KILL", "--", *argv]
+    return [*leashed("KILL"), *argv]
 
 
 @dataclass

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from harness.deadline import Deadline, poll
 from harness.errors import DeadlineExpired, HostError
 from harness.host import Finding, remedy
-from harness.process import run, spawn
+from harness.process import leashed, run, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ class UnitManager:
         """Prefix a command so that it runs where the units do."""
         ours = f"/proc/{os.getpid()}/fd"
         joins = [f"--{kind}={ours}/{number}" for kind, number in self.doors.items()]
-        return ["nsenter", *joins, "--", "setpriv", "--pdeathsig=KILL", "--", *argv]
+        return ["nsenter", *joins, "--", *leashed("KILL"), *argv]
 
     def systemctl(self, *words: str, deadline: Deadline | None = None) -> Completed:
         """Run systemctl to its end; its exit status is the caller's to judge."""

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING
 
 from harness.deadline import Deadline, poll
 from harness.errors import HarnessError, HostError, ProcessFailed, SiteDied
-from harness.process import DEVNULL, Completed, Popen, alive, run, spawn
+from harness.process import DEVNULL, Completed, Popen, alive, leashed, run, spawn
 from harness.site import layout as plans
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ class Sandbox:
             *joins,
             *(["--preserve-credentials"] if self.rootless else []),
             "--",
-            "setpriv",
-            "--pdeathsig=KILL",
-            "--",
+            *leashed("KILL"),
             *argv,
         ]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.exits import Exit, verdict_line
+from harness.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +44,8 @@ def record(reports: Path, line: str) -> None:
     """
     if not reports.is_dir():
         return
-    fresh = reports / f".{NAME}-{os.getpid()}"
     with suppress(OSError):
-        fresh.write_text(f"{line}\n", encoding="utf-8")
-        fresh.replace(reports / NAME)
+        write_whole(reports / NAME, f"{line}\n")
 
 
 def conclude(reports: Path, report: Path, line: str) -> None:

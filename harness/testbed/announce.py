@@ -10,6 +10,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from harness.files import write_whole
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,6 +40,4 @@ def announce(machine: Machine, stage: str, lab_port: int) -> None:
 
 def write(directory: Path, facts: dict[str, object]) -> None:
     """Write facts where `harness sh` looks; in place at once or not at all."""
-    draft = directory / f"{STATE}.new"
-    draft.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    draft.rename(directory / STATE)
+    write_whole(directory / STATE, json.dumps(facts) + "\n")

@@ -23,11 +23,6 @@ class Interrupted(KeyboardInterrupt):
         self.number = signal.Signals(number)
         super().__init__(f"ended by {self.number.name}")
 
-    @property
-    def status(self) -> int:
-        """The exit status by which a shell names the signal: 130, 143 or 129."""
-        return 128 + self.number
-
 
 class CommandEnded(SystemExit):
     """A signal asked this command to end; unlike Interrupted, no prompt survives it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HostError
@@ -226,9 +227,7 @@ def _room(name: str, place: Path, needed: float) -> Finding:
 
 
 def _available() -> float:
-    text = Path("/proc/meminfo").read_text(encoding="ascii")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
-    return int(found[1]) * 1024 / _GIB if found else 0.0
+    return psutil.virtual_memory().available / _GIB
 
 
 def _least_memory() -> Finding:

@@ -76,10 +76,7 @@ def trusted(directory: Path, sums: Sums, *, fresh: bool = False) -> list[Damage]
         for name, now in identity.items()
     ):
         return []
-    damages = damage_of(directory, sums)
-    if not damages:
-        note(directory, sums, identity, known)
-    return damages
+    return verified(directory, sums)
 
 
 def verified(directory: Path, sums: Sums) -> list[Damage]:

@@ -1,4 +1,4 @@
-"""How a person gets into a machine that another process runs: password, key, agent."""
+"""Access to a machine that another process runs: by password, key or agent."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.qemu import Console
 
 _PROMPT_S = 20.0
-_PASSWORD_S = 5.0  # a guest in trouble must not keep a person from its console
+_PASSWORD_S = 5.0  # a guest in trouble must not delay its console
 
 
 def attach_monitor(machine: RunningMachine) -> None:
@@ -65,7 +65,7 @@ def _password(machine: RunningMachine) -> str:
 
 
 def _log_in(console: Console, password: str) -> None:
-    """Answer the console's questions as far as it asks them; else a person does."""
+    """Answer the console until it shows a prompt, for as long as it asks."""
     deadline = Deadline.after(_PROMPT_S, "the console to let root in")
     try:
         mark = console.size

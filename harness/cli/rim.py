@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(app: Callable[..., object]) -> Exit | int:
-    """Run a command line; return its exit status, whatever happens in it."""
+    """Run a command line; return its exit status for every way in which it ends."""
     stdout = outlets.install()
     sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, closefd=False))
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
-_PIPED = 160  # columns where nobody's terminal says how many there are
+_PIPED = 160  # columns where standard output is no terminal
 # Texts are those of guests and files: ":x:" in one is no emoji.
 out = Console(
     highlight=False,

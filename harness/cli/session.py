@@ -2,7 +2,7 @@
 
 The way is ssh from the LAN client of the machine's site, with a key of this run: a real
 terminal, streams and exit status as ssh has them. Where ssh does not get in, a command
-or a script takes the guest agent, and a person the serial console.
+or a script takes the guest agent, and a prompt the serial console.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class GuestShell:
 
     @property
     def typed(self) -> bool:
-        """Whether a person types and reads here: then the guest gives a terminal."""
+        """Whether input and output are a terminal: then the guest gives one too."""
         return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
     @property
     def prompt(self) -> bool:
-        """Whether a person is to get a prompt."""
+        """Whether a prompt is wanted, on a terminal."""
         return self.typed and not self.words
 
     def run(self) -> int:

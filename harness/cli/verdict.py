@@ -22,7 +22,7 @@ def verdict(
 ) -> None:
     """Print the last verdict again; end with its exit status.
 
-    For CI, because make ends with 2 for whatever failed. Ends with 2 where nothing was
+    For CI, because make ends with 2 for every failure. Ends with 2 where nothing was
     judged. A report whose run was killed is made whole first.
     """
     fold_killed(directory)

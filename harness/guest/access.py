@@ -1,4 +1,4 @@
-"""Logins of a person to a throwaway guest: by a password, and by a key for ssh."""
+"""Logins to a throwaway guest: by a password, and by a key for ssh."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def session(
     terminal: bool,
     port: int = PORT,
 ) -> list[str]:
-    """Return an `ssh` command line for a person; `remote` is for root's shell.
+    """Return an `ssh` command line for interactive use; `remote` is for root's shell.
 
     The file `connected` is made once the guest has let us in, so that an exit status
     of 255 can be ssh's or the command's. `terminal` gives the command a pty.

@@ -39,7 +39,7 @@ def in_use(cache: Path) -> Iterator[None]:
     """Keep `clean` from removing what this process is going to use."""
     try:
         handle = os.open(cache / _MARK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # read-only: nobody can clean it either
+    except OSError:  # read-only: it cannot be cleaned either
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""`harness rehearse swap`: the swap in a throwaway, by a person or by a script.
+"""`harness rehearse swap`: the swap on a throwaway VM, by hand or by a script.
 
 Not collected with the suites: `harness rehearse` names this file. The test has the
 probes, the preparation and the checks of the swap that `test_swap.py` judges; what it
@@ -40,7 +40,7 @@ _LINE_S = 1.0
 def test_swap_by_hand(
     machine_factory: MachineFactory, check: Recorder, budgets: Budgets, fleet: Fleet
 ) -> None:
-    """A person shuts the old VM down and switches dev, in other terminals."""
+    """The user shuts the old VM down and switches dev, in other terminals."""
     carry_out(machine_factory, check, budgets, fleet, _by_hand)
 
 
@@ -56,7 +56,7 @@ def _by_hand(swapping: Swapping) -> Iterator[Check]:
     """Show the probes until Enter; what was done is judged by what they saw."""
     dev, final = swapping.dev, swapping.swap.move.final
     for machine in (swapping.old, dev):
-        machine.agent.close()  # it serves one client: the person's terminals
+        machine.agent.close()  # it serves one client: the user's terminals
     _say(
         f"""
 {OLD} has {final}. {dev.name} has a generation with {final} built, and not active.
@@ -137,7 +137,7 @@ def line(seconds: float, swapping: Swapping, macs: str) -> str:
 def _named(macs: str, swapping: Swapping) -> str:
     """Name the machines behind MACs, as arp probes write them."""
     known = {m.vm.mac: m.name for m in (swapping.old, swapping.dev)}
-    return " and ".join(known.get(mac, mac) for mac in macs.split()) or "NOBODY"
+    return " and ".join(known.get(mac, mac) for mac in macs.split()) or "NO MACHINE"
 
 
 def latest(records: list[dict[str, Any]], kind: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ accept-full: unjudged packages $(READY) ## the same with the tests that take min
 controls: unjudged packages $(READY) ## run the suites against every fault: each must be caught
 	$(BIN)/harness controls --jobs $(JOBS) --report-dir $(REPORTS) $(ARGS)
 
-test: test-packages lint ## check and test the instrument: no VM, under 3 minutes
+test: test-packages lint ## check and test the instrument: no VM, under 5 minutes
 	$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)
 
 lint: $(READY) ## format, lint, types and layers

@@ -110,14 +110,13 @@ def test_attaching_ends_with_qemu(directory: Path, sector: Path) -> None:
     """The end of the console ends the session of the terminal."""
     with launch(plan(directory, sector), deadline=soon()) as emulator:
         emulator.console.wait_for(READY, soon("the guest"))
-        silent, ours = os.pipe()
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is meant
-            done = threading.Thread(
-                target=emulator.console.attach, args=(silent, nowhere.fileno())
-            )
-            done.start()
-            emulator.kill()
-            done.join(10)
-        os.close(silent)
-        os.close(ours)
+        (keyboard, ours), (screen, shown) = os.pipe(), os.pipe()
+        done = threading.Thread(target=emulator.console.attach, args=(keyboard, shown))
+        done.start()
+        os.write(ours, b"x")
+        assert os.read(screen, 1)  # it is attached, for the guest has answered
+        emulator.kill()
+        done.join(10)
+        for handle in (keyboard, ours, screen, shown):
+            os.close(handle)
         assert not done.is_alive()
